@@ -1,0 +1,7 @@
+"""Companion to *One Network, Many Users*: personalize a recurrent network for each of its users.
+
+``companion.corpora`` brings text, ``companion.measure`` judges models, ``companion.pytorch`` and
+``companion.keras`` are the twins that hold them. Importing this package loads neither framework.
+"""
+
+__version__ = "0.1.0"
