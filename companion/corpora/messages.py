@@ -1,0 +1,126 @@
+"""The default corpus: short phone messages whose exact probabilities are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import lognorm
+
+from .corpus import Corpus, Split, in_order, split
+from .grammar import Grammar, Slot, default_grammar
+from .profiles import Profiles, draw_profiles
+from .truth import Truth
+from .vocabulary import Vocabulary
+
+SHORTEST, LONGEST = 30, 1000  # messages of a known user
+NEW_USER_MESSAGES = 120  # so that every new user has 80 for support and 40 to test
+
+
+def messages(
+    known_users: int = 120,
+    new_users: int = 40,
+    median_messages: int = 150,
+    seed: int = 0,
+    grammar: Grammar | None = None,
+) -> tuple[Split, Truth]:
+    """Generate the corpus *Messages* and the truth about it.
+
+    Parameters
+    ----------
+    known_users, new_users : int
+        Users to train on, and users held out whole.
+    median_messages : int
+        Half the known users have more. Lengths are log-normal, from 30 to 1,000 messages.
+    seed : int
+        The same seed gives the same corpus on every machine.
+    grammar : Grammar, optional
+        The package's own, if not given.
+
+    Returns
+    -------
+    data : Split
+    truth : Truth
+        The exact probabilities: ``truth.aware`` and ``truth.blind`` bound every model's loss.
+    """
+    if known_users < 2 or new_users < 0:
+        raise ValueError(
+            f"needs at least 2 known users and 0 new ones, not {known_users} and {new_users}"
+        )
+    grammar = grammar or default_grammar()
+    rng = np.random.default_rng(seed)
+    profiles = draw_profiles(grammar, known_users + new_users, rng)
+    known = rng.permutation(_history_lengths(known_users, median_messages))
+    lengths = np.concatenate([known, np.full(new_users, NEW_USER_MESSAGES)])
+    corpus = write(grammar, profiles, np.repeat(np.arange(len(lengths)), lengths), rng)
+    data = split(corpus, new_users=list(range(known_users, known_users + new_users)))
+    return data, Truth(grammar, profiles, data.vocabulary, data.train.message_counts)
+
+
+def write(
+    grammar: Grammar, profiles: Profiles, users: np.ndarray, rng: np.random.Generator
+) -> Corpus:
+    """Let each of these users write one message, ``(messages,)`` user ids in order of time."""
+    lexicon = _Lexicon.of(grammar)
+    n_topics = np.bincount([template.topic for template in grammar.templates])
+    in_topic = np.array([template.topic for template in grammar.templates])
+    chance = profiles.topics[:, in_topic] / n_topics[in_topic]  # (users, templates)
+    template = _choose(chance[users], rng)
+    width = max(len(t.slots) for t in grammar.templates)
+    chosen = np.zeros((len(users), width), dtype=np.int64)  # expansion numbers; 0 says nothing
+    for number in range(len(grammar.templates)):
+        here = np.flatnonzero(template == number)
+        for place, slot in enumerate(grammar.templates[number].slots):
+            choice = _choose(profiles.probabilities(slot)[users[here]], rng)
+            chosen[here, place] = lexicon.first[slot] + choice
+    tokens, lengths = lexicon.join(chosen)
+    return in_order(
+        tokens=tokens,
+        lengths=lengths,
+        users=users,
+        times=np.arange(len(users)),
+        vocabulary=lexicon.vocabulary,
+        user_names=tuple(f"user {i}" for i in range(len(profiles))),
+    )
+
+
+def _history_lengths(users: int, median: int) -> np.ndarray:
+    """Evenly spaced quantiles of a heavy-tailed law: the same lengths whatever the seed."""
+    quantiles = (np.arange(users) + 0.5) / users
+    lengths = lognorm.ppf(quantiles, s=1.0, scale=median)
+    return np.clip(np.round(lengths), SHORTEST, LONGEST).astype(int)
+
+
+def _choose(probabilities: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One choice a row, by inverting the cumulative sum, ``(rows,)``."""
+    cumulative = np.cumsum(probabilities, axis=1)
+    cumulative /= cumulative[:, -1:]
+    return (rng.random((len(probabilities), 1)) > cumulative).sum(axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Lexicon:
+    """Every expansion of every slot, as ids in one flat array; expansion 0 is empty."""
+
+    vocabulary: Vocabulary
+    first: dict[Slot, int]
+    tokens: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def of(cls, grammar: Grammar) -> _Lexicon:
+        vocabulary = Vocabulary.from_words(grammar.words)
+        first, expansions = {}, [()]
+        for slot in grammar.slots:
+            first[slot] = len(expansions)
+            expansions.extend(slot.expansions)
+        offsets = np.cumsum([0, *(len(expansion) for expansion in expansions)])
+        tokens = vocabulary.encode(word for expansion in expansions for word in expansion)
+        return cls(vocabulary, first, tokens, offsets)
+
+    def join(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens one after the other, and the length of each message."""
+        sizes = np.diff(self.offsets)[chosen]  # (messages, places)
+        flat, starts = sizes.ravel(), self.offsets[chosen].ravel()
+        within = np.arange(flat.sum()) - np.repeat(np.cumsum(flat) - flat, flat)
+        return self.tokens[np.repeat(starts, flat) + within], sizes.sum(axis=1)
