@@ -1,0 +1,118 @@
+"""A phone keyboard on top of a model: three words to choose from, one step a word."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from companion.corpora.vocabulary import BEGIN, SPECIAL_TOKENS, Vocabulary
+from companion.settings import check_integer
+
+
+class Stepping(Protocol):
+    """A model that reads one token at a time."""
+
+    def begin(self, batch: int) -> Any:
+        """The state before any token."""
+
+    def step(
+        self, tokens: np.ndarray, state: Any, users: np.ndarray | None = None
+    ) -> tuple[np.ndarray, Any]:
+        """Read one token per message; log-probabilities ``(batch, word)`` and the new state."""
+
+
+class _Read(NamedTuple):
+    """One token read: what is expected next, and the state to go on from."""
+
+    token: int
+    log_probs: np.ndarray
+    state: Any
+
+
+class Keyboard:
+    """Suggests words while a message is typed.
+
+    The state after every word of the message is carried along: a new word costs one step of the
+    network, a new letter none, and a deleted word none either. Any other message starts again.
+
+    Parameters
+    ----------
+    model : Stepping
+        Anything with ``begin`` and ``step``.
+    vocabulary : Vocabulary
+        The model's.
+    user : int, optional
+        Who is typing, for a model that knows its users.
+    """
+
+    def __init__(self, model: Stepping, vocabulary: Vocabulary, user: int | None = None) -> None:
+        self.model = model
+        self.vocabulary = vocabulary
+        self._users = None if user is None else np.array([user], dtype=np.int32)
+        self._read: list[_Read] = []
+
+    def suggest(self, history: Sequence[str | int], prefix: str = "", k: int = 3) -> list[str]:
+        """The `k` most probable next words that begin with `prefix`, the best first.
+
+        Parameters
+        ----------
+        history : sequence of str or int
+            The words of the message so far, or their ids.
+        prefix : str
+            The letters of the next word typed so far.
+        k : int
+            How many words to suggest; fewer come back where fewer begin so.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `history` is one string, an id is outside the vocabulary, or `k` is below 1.
+        """
+        check_integer("k", k, at_least=1)
+        log_probs = self._after([BEGIN, *self._ids(history)])  # (word,)
+        candidates = self._beginning_with(prefix)
+        best = np.argsort(-log_probs[candidates], kind="stable")[:k]
+        return [self.vocabulary.words[i] for i in candidates[best]]
+
+    def _after(self, tokens: list[int]) -> np.ndarray:
+        """Log-probabilities after these tokens; only those not yet read are stepped."""
+        same = 0
+        while same < min(len(tokens), len(self._read)) and self._read[same].token == tokens[same]:
+            same += 1
+        del self._read[same:]
+        state = self._read[-1].state if self._read else self.model.begin(1)
+        for token in tokens[same:]:
+            ids = np.array([token], dtype=np.int32)
+            log_probs, state = self.model.step(ids, state, self._users)
+            self._read.append(_Read(token, log_probs[0], state))
+        return self._read[-1].log_probs
+
+    def _ids(self, history: Sequence[str | int]) -> list[int]:
+        """Ids of the words of the message; unknown words are ``<unknown>``."""
+        if isinstance(history, str):
+            raise TypeError(f"history must be a list of words or ids, not the string {history!r}")
+        ids = [self.vocabulary.id(w) if isinstance(w, str) else int(w) for w in history]
+        size = len(self.vocabulary)
+        wrong = next((i for i in ids if not 0 <= i < size), None)
+        if wrong is not None:
+            raise ValueError(f"token id {wrong} is outside the vocabulary: 0 to {size - 1}")
+        return ids
+
+    @cached_property
+    def _alphabet(self) -> tuple[list[str], np.ndarray]:
+        """The real words in alphabetical order, and the id of each."""
+        words = self.vocabulary.words
+        order = sorted(range(len(SPECIAL_TOKENS), len(words)), key=words.__getitem__)
+        return [words[i] for i in order], np.array(order, dtype=np.int64)
+
+    def _beginning_with(self, prefix: str) -> np.ndarray:
+        """Ids of the real words that begin with these letters."""
+        words, ids = self._alphabet
+        return ids[bisect_left(words, prefix) : bisect_left(words, prefix + "\U0010ffff")]
+
+
+__all__ = ["Keyboard", "Stepping"]
