@@ -1,0 +1,63 @@
+"""Compare two texts, numbers as numbers: how a stored output is held against a new one.
+
+Integers, words and layout must be equal. Decimals may differ by ``ABSOLUTE`` or by ``RELATIVE``,
+whichever is more: training sums in another order on another processor. Every claim that needs
+more than that is asserted in a cell.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+ABSOLUTE = 0.02
+RELATIVE = 0.02
+
+_NUMBER = re.compile(
+    r"(?P<version>(?<![\w.])\d+(?:\.\d+){2,})"  # 2.13.0 is a name, not a number
+    r"|(?P<decimal>(?:(?<![\w.])[-+\u2212])?(?<![\w.])"
+    r"(?:\d[\d,]*\.\d+(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+(?!\w)))"
+)
+_SPACES = re.compile(r"[ \t]+")
+_RULES = re.compile(r"([-=─━═])\1{2,}")
+
+
+def _read(text: str) -> tuple[str, list[float]]:
+    """Split a text into what must be equal and the decimals that must be close."""
+    decimals: list[float] = []
+
+    def mask(match: re.Match[str]) -> str:
+        if match["version"]:
+            return match[0]
+        decimals.append(float(match[0].replace(",", "").replace("\u2212", "-")))
+        return "<decimal>"
+
+    masked = _NUMBER.sub(mask, text)
+    # A number one digit shorter moves the columns of a table, and its rules, by one character.
+    masked = _RULES.sub(r"\1\1\1", _SPACES.sub(" ", masked))
+    return "\n".join(line.strip() for line in masked.splitlines()), decimals
+
+
+def close(reference: float, computed: float) -> bool:
+    """Tell whether two decimals are equal within the tolerance."""
+    return math.isclose(reference, computed, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+
+
+def same(reference: str, computed: str) -> bool:
+    """Tell whether two texts say the same, decimals within the tolerance."""
+    one, numbers = _read(reference)
+    other, others = _read(computed)
+    return one == other and all(map(close, numbers, others))
+
+
+class Tolerant(str):
+    """A text that is equal to another one that says the same."""
+
+    __slots__ = ()
+    __hash__ = None  # equal texts need not be identical, so none may be a key
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and same(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
