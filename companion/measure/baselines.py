@@ -1,0 +1,15 @@
+"""The rivals that every method must beat: caches of each user's words, an n-gram, mixtures."""
+
+from .caches import BigramCache, UnigramCache
+from .mixtures import GrowingWeight, choose_growing_weight, choose_weight, mix
+from .ngram import NGram
+
+__all__ = [
+    "BigramCache",
+    "GrowingWeight",
+    "NGram",
+    "UnigramCache",
+    "choose_growing_weight",
+    "choose_weight",
+    "mix",
+]

@@ -1,0 +1,47 @@
+"""Small things that all models made of counts share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from companion.corpora import BEGIN, END, Corpus
+
+
+def stream(corpus: Corpus) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every target of `corpus` with what stands before it.
+
+    Returns
+    -------
+    before, after, message : np.ndarray
+        The token before (or ``<begin>``), the target (a word or ``<end>``) and the place of its
+        message in `corpus`, ``(targets,)``, message by message.
+    """
+    ends = np.cumsum(corpus.lengths + 1) - 1
+    message = np.repeat(np.arange(len(corpus)), corpus.lengths + 1)
+    place = np.arange(len(message)) - (ends - corpus.lengths)[message]
+    after = np.full(len(message), END, dtype=np.int32)
+    word = place < corpus.lengths[message]
+    after[word] = corpus.tokens[(corpus.starts[message] + place)[word]]
+    before = np.roll(after, 1)
+    before[place == 0] = BEGIN
+    return before, after, message
+
+
+def lookup(keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each of `wanted` is among the sorted `keys`, and its place there if so."""
+    rows = np.searchsorted(keys, wanted)
+    rows[rows == len(keys)] = 0
+    return (keys[rows] == wanted if len(keys) else np.zeros(len(wanted), dtype=bool)), rows
+
+
+def log(probability: np.ndarray) -> np.ndarray:
+    """Natural logarithm; that of zero is minus infinity, and no warning."""
+    with np.errstate(divide="ignore"):
+        return np.log(probability, out=probability)
+
+
+def check_tokens(tokens: np.ndarray, size: int) -> None:
+    """Refuse token ids outside the vocabulary."""
+    outside = tokens[(tokens < 0) | (tokens >= size)]
+    if len(outside):
+        raise ValueError(f"token id {outside[0]} is outside the vocabulary: 0 to {size - 1}")
