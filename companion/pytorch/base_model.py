@@ -2,43 +2,179 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from os import PathLike
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+import companion.corpora.batches
+import companion.history
+import companion.settings
+from companion import files
+from companion.checks import check_ids
 from companion.corpora import Split
 from companion.history import History
-from companion.settings import BaseModelConfig, TrainingConfig
+from companion.keeping import kept, source_fingerprint
+from companion.settings import EMBEDDING_RANGE, BaseModelConfig, TrainingConfig
+
+from . import training as training_loop
+
+KIND = "base model in PyTorch"
 
 
 class BaseModel(nn.Module):
-    """Next-word prediction that knows no user: embedding, LSTM or GRU, output layer."""
+    """Next-word prediction that knows no user: embedding, LSTM or GRU, output layer.
+
+    Parameters
+    ----------
+    vocabulary_size : int
+        Words the model reads and predicts, special tokens included.
+    config : BaseModelConfig
+    seed : int
+        Decides the initial weights; PyTorch's own random state is left alone.
+
+    Notes
+    -----
+    PyTorch gives an LSTM two bias vectors that are only ever added, so that Adam moves their sum
+    twice as fast as Keras moves its one. Here the second stays at zero and out of training. A GRU
+    needs both, and Keras (``reset_after=True``) has both.
+    """
 
     def __init__(
         self, vocabulary_size: int, config: BaseModelConfig = BaseModelConfig(), seed: int = 0
     ) -> None:
         super().__init__()
-        raise NotImplementedError
+        self.vocabulary_size = vocabulary_size
+        self.config = config
+        self.embedding = nn.Embedding(vocabulary_size, config.embedding)
+        self.dropout = nn.Dropout(config.dropout)
+        self.recurrent = _recurrent_layers(config)
+        reads = config.embedding if config.tied else config.hidden
+        projected = reads != config.hidden
+        self.projection = nn.Linear(config.hidden, reads, bias=False) if projected else None
+        self.output = nn.Linear(reads, vocabulary_size)
+        if config.tied:
+            self.output.weight = self.embedding.weight
+        self._initialize(torch.Generator().manual_seed(seed))
 
     def forward(self, tokens: Tensor, users: Tensor | None = None) -> Tensor:
-        """Logits of the next token, ``(batch, time, word)``."""
-        raise NotImplementedError
+        """Logits of the next token at every step; no softmax inside.
+
+        Parameters
+        ----------
+        tokens : Tensor
+            Token ids, ``(batch, time)`` int32 or int64.
+        users : Tensor, optional
+            Who wrote each message, ``(batch,)``. The base model does not look at it.
+
+        Returns
+        -------
+        Tensor
+            ``(batch, time, word)``
+        """
+        return self._read(tokens, None)[0]
 
     def log_probs(self, tokens: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
-        """Log-probabilities of the next token, ``(message, step, word)`` float32."""
-        raise NotImplementedError
+        """Natural-log probabilities of the next token at every step, without dropout.
+
+        Parameters
+        ----------
+        tokens : np.ndarray
+            Token ids, ``(message, step)``.
+        users : np.ndarray, optional
+            Who wrote each message, ``(message,)``.
+
+        Returns
+        -------
+        np.ndarray
+            ``(message, step, word)`` float32; a row sums to one once exponentiated.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the ids are no integers, or one is outside the vocabulary.
+        """
+        with evaluating(self):
+            logits = self(self._tokens(tokens, ndim=2), self._users(users))
+            return logits.log_softmax(-1).cpu().numpy()
 
     def begin(self, batch: int) -> tuple[Tensor, ...]:
-        """The state before any token: zeros."""
-        raise NotImplementedError
+        """The state before any token: zeros, one ``(layer, batch, hidden)`` each of its parts."""
+        zeros = self.output.bias.new_zeros(self.config.layers, batch, self.config.hidden)
+        return (zeros, zeros) if self.config.cell == "lstm" else (zeros,)
 
     def step(
         self, tokens: np.ndarray, state: tuple[Tensor, ...], users: np.ndarray | None = None
     ) -> tuple[np.ndarray, tuple[Tensor, ...]]:
-        """Read one token per message; log-probabilities of the next, and the state after it."""
-        raise NotImplementedError
+        """Read one token per message, going on from `state`.
+
+        Parameters
+        ----------
+        tokens : np.ndarray
+            Token ids, ``(batch,)``.
+        state : tuple of Tensor
+            What :meth:`begin` or the step before gave; it is not changed.
+
+        Returns
+        -------
+        log_probs : np.ndarray
+            Log-probabilities of the next token, ``(batch, word)`` float32.
+        state : tuple of Tensor
+            The state after these tokens.
+        """
+        with evaluating(self):
+            logits, state = self._read(self._tokens(tokens, ndim=1)[:, None], state)
+            return logits[:, 0].log_softmax(-1).cpu().numpy(), state  # (batch, word)
+
+    def _read(
+        self, tokens: Tensor, state: tuple[Tensor, ...] | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Logits after every token, and the state after the last."""
+        embedded = self.dropout(self.embedding(tokens))  # (batch, time, embedding)
+        if self.config.cell == "lstm":
+            hidden, state = self.recurrent(embedded, state)  # (batch, time, hidden)
+        else:
+            hidden, last = self.recurrent(embedded, state and state[0])  # (batch, time, hidden)
+            state = (last,)
+        hidden = self.dropout(hidden)
+        if self.projection is not None:
+            hidden = self.projection(hidden)  # (batch, time, embedding)
+        return self.output(hidden), state  # (batch, time, word)
+
+    def _tokens(self, tokens: np.ndarray, ndim: int) -> Tensor:
+        """Checked token ids on this model's device."""
+        ids = check_ids("token", tokens, self.vocabulary_size, ndim)
+        return torch.tensor(ids, device=self.output.bias.device)
+
+    def _users(self, users: np.ndarray | None) -> Tensor | None:
+        """User ids on this model's device."""
+        return None if users is None else torch.tensor(users, device=self.output.bias.device)
+
+    @torch.no_grad()
+    def _initialize(self, generator: torch.Generator) -> None:
+        """The same recipe as in the Keras twin; see the defaults of neither framework."""
+        nn.init.uniform_(
+            self.embedding.weight, -EMBEDDING_RANGE, EMBEDDING_RANGE, generator=generator
+        )
+        for name, weight in self.recurrent.named_parameters():
+            if name.startswith("weight_ih"):
+                nn.init.xavier_uniform_(weight, generator=generator)
+            elif name.startswith("weight_hh"):
+                nn.init.orthogonal_(weight, generator=generator)
+            else:
+                nn.init.zeros_(weight)
+            if self.config.cell == "lstm" and name.startswith("bias_ih"):
+                weight[self.config.hidden : 2 * self.config.hidden] = 1.0  # the forget gate
+        for layer in (self.projection, None if self.config.tied else self.output):
+            if layer is not None:
+                nn.init.xavier_uniform_(layer.weight, generator=generator)
+        nn.init.zeros_(self.output.bias)
 
 
 def trained(
@@ -47,23 +183,133 @@ def trained(
     training: TrainingConfig = TrainingConfig(),
     progress: bool | None = None,
 ) -> tuple[BaseModel, History]:
-    """A base model trained on `data`, from the cache folder where it was trained before."""
-    raise NotImplementedError
+    """A base model trained on `data`, from the cache folder where it was trained before.
+
+    Parameters
+    ----------
+    data : Split
+    config : BaseModelConfig
+    training : TrainingConfig
+        Its seed decides the initial weights too.
+    progress : bool, optional
+        Whether to show a bar; if not given, in a terminal and a notebook.
+
+    Returns
+    -------
+    model : BaseModel
+        In evaluation mode.
+    history : History
+        Of the training, also where that was long ago. An interrupted training is not kept.
+    """
+
+    def make() -> tuple[BaseModel, History]:
+        model = BaseModel(len(data.vocabulary), config, seed=training.seed)
+        return model, training_loop.train(model, data, training, progress)
+
+    return kept(
+        _key(data, config, training),
+        make,
+        save=lambda made, path: _save(made[0], path, history=made[1].to_dict()),
+        load=_load_with_history,
+        finished=lambda made: not made[1].interrupted,
+    )
 
 
 def save(model: BaseModel, path: str | PathLike[str]) -> None:
     """Write a model to a safetensors file."""
-    raise NotImplementedError
+    _save(model, path)
 
 
 def load(path: str | PathLike[str]) -> BaseModel:
-    """Read a model that :func:`save` wrote."""
-    raise NotImplementedError
+    """Read a model that :func:`save` wrote, in evaluation mode.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    companion.files.CorruptedFileError
+        If the file is truncated or was altered.
+    """
+    return _load(path)[0]
 
 
 def fingerprint(model: BaseModel) -> str:
     """Sixteen hexadecimal digits that change with any weight."""
-    raise NotImplementedError
+    return files.fingerprint(_weights(model))
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; the mode from before comes back after it."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def _recurrent_layers(config: BaseModelConfig) -> nn.LSTM | nn.GRU:
+    """The recurrent layers, an LSTM with one bias vector only."""
+    layer = nn.LSTM if config.cell == "lstm" else nn.GRU
+    between = config.dropout if config.layers > 1 else 0.0
+    recurrent = layer(
+        config.embedding, config.hidden, config.layers, batch_first=True, dropout=between
+    )
+    if config.cell == "lstm":
+        for name, weight in recurrent.named_parameters():
+            weight.requires_grad_(not name.startswith("bias_hh"))
+    return recurrent
+
+
+def _key(data: Split, config: BaseModelConfig, training: TrainingConfig) -> dict[str, Any]:
+    """Everything that decides a trained base model."""
+    modules = (
+        sys.modules[__name__],
+        training_loop,
+        companion.settings,
+        companion.history,
+        companion.corpora.batches,
+    )
+    return {
+        "name": f"base model pytorch {config.cell}",
+        "config": config,
+        "training": training,
+        "corpora": [data.train.fingerprint, data.validation.fingerprint],
+        "code": source_fingerprint(*modules),
+        "framework": torch.__version__,
+    }
+
+
+def _weights(model: nn.Module) -> dict[str, np.ndarray]:
+    """Every weight by its name; a shared one once."""
+    return {name: w.detach().cpu().numpy() for name, w in model.named_parameters()}
+
+
+def _save(model: BaseModel, path: str | PathLike[str], **more: Any) -> None:
+    """Weights, configuration and more in one file."""
+    metadata = {"vocabulary_size": model.vocabulary_size, "config": asdict(model.config), **more}
+    files.save_arrays(path, _weights(model), KIND, metadata)
+
+
+def _load(path: str | PathLike[str]) -> tuple[BaseModel, dict[str, Any]]:
+    """The model in a file, and what else its metadata holds."""
+    arrays, metadata = files.load_arrays(path, KIND)
+    model = BaseModel(metadata["vocabulary_size"], BaseModelConfig(**metadata["config"]))
+    weights = dict(model.named_parameters())
+    if {n: tuple(w.shape) for n, w in weights.items()} != {n: a.shape for n, a in arrays.items()}:
+        raise files.CorruptedFileError(f"{path} holds other weights than its configuration says")
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(torch.from_numpy(arrays[name]))
+    return model.eval(), metadata
+
+
+def _load_with_history(path: str | PathLike[str]) -> tuple[BaseModel, History]:
+    """What :func:`trained` kept."""
+    model, metadata = _load(path)
+    return model, History.from_dict(metadata["history"])
 
 
 __all__ = ["BaseModel", "fingerprint", "load", "save", "trained"]

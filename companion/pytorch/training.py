@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from companion.corpora import Split
+from companion.corpora import PADDING, Corpus, Split, epoch_batches
 from companion.history import History
-from companion.settings import TrainingConfig
+from companion.progress import progress_bar
+from companion.settings import ADAM_BETAS, ADAM_EPSILON, TrainingConfig, learning_rate_at
+
+EVALUATION_BATCH = 256
+_log = logging.getLogger(__name__)
 
 
 def masked_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy over the targets that are not padding, in nats per token."""
-    raise NotImplementedError
+    """Mean cross-entropy over the targets that are not padding, in nats per token.
+
+    Parameters
+    ----------
+    logits : Tensor
+        ``(batch, time, word)``
+    targets : Tensor
+        Ids of the tokens to predict, ``(batch, time)``.
+    """
+    return functional.cross_entropy(
+        logits.flatten(0, 1), targets.flatten().long(), ignore_index=PADDING
+    )
 
 
 def train(
@@ -22,8 +45,196 @@ def train(
     config: TrainingConfig = TrainingConfig(),
     progress: bool | None = None,
 ) -> History:
-    """Train on ``data.train`` until ``data.validation`` gets no better; keep the best weights."""
-    raise NotImplementedError
+    """Train on ``data.train`` until ``data.validation`` gets no better; keep the best weights.
+
+    Ctrl-C stops the training and keeps the weights of the best epoch so far (those reached, where
+    none has ended); the history then says that it was interrupted.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Called as ``model(tokens, users)``, gives logits. Only weights that require a gradient
+        are trained. It is left in evaluation mode.
+    data : Split
+    config : TrainingConfig
+    progress : bool, optional
+        Whether to show a bar; if not given, in a terminal and a notebook.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to train on or to validate with.
+    FloatingPointError
+        If the loss or its gradient is not finite. The model keeps its best weights so far.
+    """
+    _check(data)
+    history, best = History(), {}
+    order = EpochOrder(data.train.lengths, config)
+    bar = progress_bar(config.epochs * len(order), "training", "batch", progress)
+    with bar, torch.random.fork_rng():  # dropout draws from PyTorch's own random state
+        torch.manual_seed(config.seed)
+        loop = _Loop(model, config, order, history, bar)
+        try:
+            for order.epoch in range(config.epochs):
+                loop.epoch(data)
+                if history.validation[-1] == history.best_loss:
+                    best = {name: weight.clone() for name, weight in _trainable(model)}
+                if history.out_of_patience(config.patience):
+                    break
+        except KeyboardInterrupt:
+            history.interrupted = True
+            _log.warning("training was interrupted: the best weights so far are kept")
+        finally:
+            _restore(model, best)
+            model.eval()
+    return history
 
 
-__all__ = ["masked_loss", "train"]
+def evaluate(model: nn.Module, corpus: Corpus) -> float:
+    """Mean loss over all tokens of a corpus, in nats per token, in the model's present mode."""
+    total, tokens = 0.0, 0
+    order = epoch_batches(corpus.lengths, EVALUATION_BATCH, seed=0, epoch=0, pool=len(corpus))
+    with torch.inference_mode():
+        for inputs, targets, users in _loader(corpus, order, _device(model)):
+            count = int(targets.count_nonzero())
+            total += masked_loss(model(inputs, users), targets).item() * count
+            tokens += count
+    return total / tokens
+
+
+class MessageBatches(Dataset):
+    """A corpus whose padded batches are cut out in one go."""
+
+    def __init__(self, corpus: Corpus, device: torch.device) -> None:
+        self.corpus = corpus
+        self.device = device
+
+    def __len__(self) -> int:
+        return len(self.corpus)
+
+    def __getitems__(self, messages: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs and targets ``(batch, time)`` and users ``(batch,)`` of these messages."""
+        arrays = (*self.corpus.padded(messages), self.corpus.users[messages])
+        inputs, targets, users = (torch.from_numpy(a).to(self.device) for a in arrays)
+        return inputs, targets, users
+
+
+class EpochOrder(Sampler):
+    """The batches of one epoch, in the order that the twins share."""
+
+    def __init__(self, lengths: np.ndarray, config: TrainingConfig) -> None:
+        self.lengths = lengths
+        self.config = config
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.lengths) / self.config.batch_size)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        size, seed, pool = self.config.batch_size, self.config.seed, self.config.pool
+        return iter(epoch_batches(self.lengths, size, seed, self.epoch, pool))
+
+
+class _Loop:
+    """One training: what its steps share."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        config: TrainingConfig,
+        order: EpochOrder,
+        history: History,
+        bar: Any,
+    ) -> None:
+        self.model, self.config, self.order = model, config, order
+        self.history, self.bar = history, bar
+        self.weights = [w for w in model.parameters() if w.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.weights,
+            lr=config.learning_rate,
+            betas=ADAM_BETAS,
+            eps=ADAM_EPSILON,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        total = config.epochs * len(order)
+        self.schedule = LambdaLR(
+            self.optimizer,
+            lambda step: learning_rate_at(step, total, config) / config.learning_rate,
+        )
+        self.start = time.perf_counter()
+
+    def epoch(self, data: Split) -> None:
+        """Train on every batch once, then validate."""
+        total, tokens = 0.0, 0
+        self.model.train()
+        for inputs, targets, users in _loader(data.train, self.order, _device(self.model)):
+            loss = self.step(inputs, targets, users)
+            count = int(targets.count_nonzero())
+            total, tokens = total + loss * count, tokens + count
+            self.history.steps.append(loss)
+            self.bar.update()
+        self.model.eval()
+        loss = self._finite("validation loss", evaluate(self.model, data.validation))
+        self.history.training.append(total / tokens)
+        self.history.seconds.append(time.perf_counter() - self.start)
+        self.history.validation.append(loss)
+        self.bar.set_postfix(epoch=self.order.epoch + 1, loss=f"{loss:.3f}")
+
+    def step(self, inputs: Tensor, targets: Tensor, users: Tensor) -> float:
+        """One step of the optimizer; the loss before it."""
+        loss = masked_loss(self.model(inputs, users), targets)
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.weights, self.config.clip)
+        value = self._finite("training loss", loss.item())
+        self._finite("norm of the gradient", norm.item())
+        self.optimizer.step()
+        self.schedule.step()
+        return value
+
+    def _finite(self, what: str, value: float) -> float:
+        """The value; an error that says when it happened, where it is not a finite number."""
+        if not math.isfinite(value):
+            step = len(self.history.steps)
+            raise FloatingPointError(
+                f"the {what} is {value} in epoch {self.order.epoch + 1} after {step} steps: try a "
+                f"learning_rate below {self.config.learning_rate:g} or a clip below "
+                f"{self.config.clip:g}. The model keeps its best weights so far"
+            )
+        return value
+
+
+def _loader(
+    corpus: Corpus, order: EpochOrder | list[np.ndarray], device: torch.device
+) -> DataLoader:
+    """Batches of a corpus in this order; they come whole, so nothing is left to collate."""
+    batches = MessageBatches(corpus, device)
+    return DataLoader(batches, batch_sampler=order, collate_fn=lambda batch: batch)
+
+
+def _check(data: Split) -> None:
+    """Refuse a split without text to train on or to validate with."""
+    for name in ("train", "validation"):
+        if not len(getattr(data, name)):
+            raise ValueError(f"data.{name} is empty: it needs at least one message")
+
+
+def _device(model: nn.Module) -> torch.device:
+    """Where the model's weights are."""
+    return next(model.parameters()).device
+
+
+def _trainable(model: nn.Module) -> list[tuple[str, Tensor]]:
+    """The weights that are trained, by name."""
+    return [(n, w.detach()) for n, w in model.named_parameters() if w.requires_grad]
+
+
+def _restore(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Put copied weights back in place."""
+    with torch.no_grad():
+        for name, weight in weights.items():
+            model.get_parameter(name).copy_(weight)
+
+
+__all__ = ["EpochOrder", "MessageBatches", "evaluate", "masked_loss", "train"]
