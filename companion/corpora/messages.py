@@ -18,9 +18,9 @@ NEW_USER_MESSAGES = 120  # so that every new user has 80 for support and 40 to t
 
 
 def messages(
-    known_users: int = 120,
+    known_users: int = 300,
     new_users: int = 40,
-    median_messages: int = 150,
+    median_messages: int = 70,
     seed: int = 0,
     grammar: Grammar | None = None,
 ) -> tuple[Split, Truth]:

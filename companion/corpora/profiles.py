@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -52,11 +54,8 @@ def draw_profiles(grammar: Grammar, users: int, rng: np.random.Generator) -> Pro
     """Draw users at random, the dialects as equally often as the number allows."""
     dialects = rng.permutation(np.arange(users) % len(grammar.dialects))
     character = rng.normal(size=(users, STYLE_DIMENSIONS))
-    slots = {
-        name: _habits(grammar, name, dialects, character, rng)
-        for name in grammar.style
-    }  # fmt: skip
-    own = {name: _own_words(grammar, name, users, rng) for name in grammar.personal}
+    slots = {name: _habits(grammar, name, dialects, character, rng) for name in grammar.style}
+    own = _own_words(grammar, users, rng)
     for name, entries in own.items():
         slots[name] = _word_use(entries, len(grammar.personal[name].expansions))
     concentration = np.full(len(grammar.topics), TOPIC_CONCENTRATION)
@@ -81,12 +80,21 @@ def _habits(
 
 
 def _own_words(
-    grammar: Grammar, name: str, users: int, rng: np.random.Generator
-) -> list[np.ndarray]:
-    fewest, most = grammar.personal_counts[name]
-    entries = len(grammar.personal[name].expansions)
-    counts = rng.integers(fewest, most, size=users, endpoint=True)
-    return [rng.choice(entries, size=count, replace=False) for count in counts]
+    grammar: Grammar, users: int, rng: np.random.Generator
+) -> dict[str, list[np.ndarray]]:
+    """Each user's words of each category; nobody is called like both a friend and the boss.
+
+    Categories that draw from the same list share one shuffled list and take from it in turn.
+    """
+    own: dict[str, list[np.ndarray]] = {name: [] for name in grammar.personal}
+    for _ in range(users):
+        shuffled: dict[tuple, Iterator[int]] = {}
+        for name, slot in grammar.personal.items():
+            order = rng.permutation(len(slot.expansions))
+            left = shuffled.setdefault(slot.expansions, iter(order))
+            count = rng.integers(*grammar.personal_counts[name], endpoint=True)
+            own[name].append(np.fromiter(islice(left, count), dtype=int))
+    return own
 
 
 def _word_use(own: list[np.ndarray], entries: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -66,9 +66,7 @@ class Truth:
         ValueError
             If the generator cannot have written the tokens so far, or a user is unknown.
         """
-        users = self._checked_users(users)
-        weights = np.eye(len(self.profiles))[users]
-        return self._log_probs(self._forward, tokens, weights)
+        return self._log_probs(tokens, [int(user) for user in self._checked_users(users)])
 
     def blind(self, tokens: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
         """Log-probabilities of the next word, told nothing: the user-blind bound.
@@ -76,8 +74,7 @@ class Truth:
         The exact Bayes mixture over the known users, given only the message so far. Shapes as in
         :meth:`aware`; `users` is not looked at.
         """
-        weights = np.broadcast_to(self.prior, (len(tokens), len(self.prior)))
-        return self._log_probs(self._forward, tokens, weights)
+        return self._log_probs(tokens, [self.prior] * len(tokens))
 
     def told(self, corpus: Corpus, what: Collection[str]) -> np.ndarray:
         """Log-probability of each target, told only some of what is true of the user.
@@ -121,16 +118,16 @@ class Truth:
         weights = np.exp(log - log.max())
         return weights / weights.sum()
 
-    def _log_probs(self, forward: _Forward, tokens: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        out = np.full((*tokens.shape, len(self.vocabulary)), -np.log(len(self.vocabulary)))
-        lengths = (tokens != PADDING).sum(axis=1)
-        for message, states in forward.states(
-            [t[1:n] for t, n in zip(tokens, lengths, strict=True)]
-        ):
+    def _log_probs(self, tokens: np.ndarray, weights: Sequence[np.ndarray | int]) -> np.ndarray:
+        """As :meth:`aware`; `weights` is a prior over users, or a user, for each message."""
+        inside = tokens != PADDING  # (message, step)
+        out = np.full((*tokens.shape, len(self.vocabulary)), 1.0 / len(self.vocabulary))
+        words = [row[1:length] for row, length in zip(tokens, inside.sum(axis=1), strict=True)]
+        for message, states in self._forward.states(words):
             for step, state in enumerate(states):
-                out[message, step] = forward.next_words(state, weights[message])
+                out[message, step] = self._forward.next_words(state, weights[message])
         with np.errstate(divide="ignore"):
-            return np.log(out, out=out, where=(tokens != PADDING)[..., None])
+            return np.log(out, out=out)
 
     def _checked_users(self, users: np.ndarray) -> np.ndarray:
         users = np.asarray(users)
@@ -242,6 +239,18 @@ class _State:
     done: np.ndarray
     joint: np.ndarray
 
+    @cached_property
+    def continuations(self) -> tuple[np.ndarray, np.ndarray]:
+        """What may follow: tokens ``(ways,)`` and their joint probability ``(ways, users)``."""
+        weights: dict[tuple[_Trie, int], np.ndarray] = {}
+        for tries, place, node, weight in self.readers:  # templates often wait at the same slot
+            key = tries[place], node
+            weights[key] = weights[key] + weight if key in weights else weight
+        followers = [(trie.next_words[node], weight) for (trie, node), weight in weights.items()]
+        tokens = [np.array([END]), *(words for (words, _), _ in followers)]
+        joint = [self.done[None], *(mass * weight for (_, mass), weight in followers)]
+        return np.concatenate(tokens), np.concatenate(joint)
+
 
 class _Forward:
     """The forward algorithm; `columns` may exchange, by kind of slot, whose habits are used."""
@@ -256,6 +265,7 @@ class _Forward:
         if "topics" in columns:
             chances = chances[:, columns["topics"]]
         self.n_words = tables.n_words
+        self.first_words: dict[int, _State] = {}
         self.start = _State([], np.zeros(chances.shape[1]), np.ones(chances.shape[1]))
         for places, chance in zip(tables.templates, chances, strict=True):
             done = self._enter(tuple(tries[p] for p in places), 0, chance, self.start.readers)
@@ -274,6 +284,14 @@ class _Forward:
             place += 1
         return weight
 
+    def _after(self, path: list[_State], token: int) -> _State:
+        """The state after one more word; those after the first word are kept for next time."""
+        if len(path) > 1:
+            return self.read(path[-1], token)
+        if token not in self.first_words:
+            self.first_words[token] = self.read(self.start, token)
+        return self.first_words[token]
+
     def read(self, state: _State, token: int) -> _State:
         """The state after one more word."""
         readers: list = []
@@ -290,18 +308,14 @@ class _Forward:
                 done += self._enter(tries, place + 1, weight * trie.end[child], readers)
         return _State(readers, done, joint)
 
-    def next_words(self, state: _State, weights: np.ndarray) -> np.ndarray:
-        """Probability of each next word, ``(words,)``, if user *u* has prior `weights[u]`."""
-        users = np.flatnonzero(weights)
-        out = np.zeros(self.n_words)
-        out[END] = state.done[users] @ weights[users]
-        for tries, place, node, weight in state.readers:
-            words, mass = tries[place].next_words[node]
-            out[words] += _project(mass, weight, weights, users)
-        total = out.sum()
+    def next_words(self, state: _State, weights: np.ndarray | int) -> np.ndarray:
+        """Probability of each next word, ``(words,)``: user *u* has prior `weights[u]`, or 1."""
+        tokens, joint = state.continuations
+        ways = joint[:, weights] if np.isscalar(weights) else joint @ weights
+        total = ways.sum()
         if not total > 0:
             raise ValueError("the generator cannot have written this message")
-        return out / total
+        return np.bincount(tokens, ways / total, minlength=self.n_words)
 
     def states(self, messages: list[np.ndarray]) -> Iterator[tuple[int, list[_State]]]:
         """(place, states after 0, 1, ... words) of each message, in alphabetical order.
@@ -316,19 +330,9 @@ class _Forward:
             shared = _shared_prefix(last, key)
             del path[shared + 1 :]
             for token in key[shared:]:
-                path.append(self.read(path[-1], token))
+                path.append(self._after(path, token))
             last = key
             yield message, path
-
-
-def _project(
-    mass: np.ndarray, weight: np.ndarray, weights: np.ndarray, users: np.ndarray
-) -> np.ndarray:
-    """Mass of each continuation summed over users; one column is enough for one user."""
-    if len(users) == 1:
-        user = users[0]
-        return mass[:, user] * (weight[user] * weights[user])
-    return mass @ (weight * weights)
 
 
 def _shared_prefix(a: tuple[int, ...], b: tuple[int, ...]) -> int:
