@@ -2,6 +2,8 @@
 
 from .batches import epoch_batches
 from .corpus import Corpus, Split, at_least, split
+from .messages import messages
+from .truth import Truth
 from .vocabulary import BEGIN, END, PADDING, UNKNOWN, Vocabulary
 
 __all__ = [
@@ -11,8 +13,10 @@ __all__ = [
     "UNKNOWN",
     "Corpus",
     "Split",
+    "Truth",
     "Vocabulary",
     "at_least",
     "epoch_batches",
+    "messages",
     "split",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import lognorm
+from scipy.special import ndtri
 
 from .corpus import Corpus, Split, in_order, split
 from .grammar import Grammar, Slot, default_grammar
@@ -87,7 +87,7 @@ def write(
 def _history_lengths(users: int, median: int) -> np.ndarray:
     """Evenly spaced quantiles of a heavy-tailed law: the same lengths whatever the seed."""
     quantiles = (np.arange(users) + 0.5) / users
-    lengths = lognorm.ppf(quantiles, s=1.0, scale=median)
+    lengths = median * np.exp(ndtri(quantiles))  # log-normal
     return np.clip(np.round(lengths), SHORTEST, LONGEST).astype(int)
 
 
