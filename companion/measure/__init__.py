@@ -7,8 +7,10 @@ from .baselines import (
     NGram,
     UnigramCache,
     choose_growing_weight,
+    choose_power,
     choose_weight,
     mix,
+    rescale,
 )
 from .scores import Model, score, score_targets, summed, target_log_probs
 from .statistics import (
@@ -39,6 +41,7 @@ __all__ = [
     "baselines",
     "by_history",
     "choose_growing_weight",
+    "choose_power",
     "choose_weight",
     "compare",
     "gain",
@@ -53,6 +56,7 @@ __all__ = [
     "per_user_loss",
     "perplexity",
     "readable",
+    "rescale",
     "score",
     "score_targets",
     "statistics",

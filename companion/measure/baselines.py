@@ -1,7 +1,14 @@
 """The rivals that every method must beat: caches of each user's words, an n-gram, mixtures."""
 
 from .caches import BigramCache, UnigramCache
-from .mixtures import GrowingWeight, choose_growing_weight, choose_weight, mix
+from .mixtures import (
+    GrowingWeight,
+    choose_growing_weight,
+    choose_power,
+    choose_weight,
+    mix,
+    rescale,
+)
 from .ngram import NGram
 
 __all__ = [
@@ -10,6 +17,8 @@ __all__ = [
     "NGram",
     "UnigramCache",
     "choose_growing_weight",
+    "choose_power",
     "choose_weight",
     "mix",
+    "rescale",
 ]

@@ -33,7 +33,7 @@ class UnigramCache:
     """
 
     def __init__(
-        self, train: Corpus, history: Corpus | None = None, strength: float = 10.0
+        self, train: Corpus, history: Corpus | None = None, strength: float = 100.0
     ) -> None:
         history = train if history is None else history
         _check_fit(train, history, strength)
@@ -64,6 +64,16 @@ class UnigramCache:
         counts = self._counts[users].toarray()  # (users, words)
         return _smoothed(counts, self._everybody, self._totals[users], self.strength)
 
+    def log_ratio(self, users: np.ndarray) -> np.ndarray:
+        """How much more often each user writes a word than everybody, ``(users, words)``, nats.
+
+        0 for tokens that never come next, and for every word of a user without a history.
+        """
+        ratio = np.ones((len(users), self._size))
+        can_come = self._everybody > 0
+        np.divide(self.frequencies(users), self._everybody, out=ratio, where=can_come)
+        return np.log(ratio, out=ratio)
+
     def bytes_per_user(self) -> np.ndarray:
         """What is kept of each user: an id and a count for each word they used, ``(n_users,)``."""
         return np.diff(self._counts.indptr) * 8
@@ -88,8 +98,8 @@ class BigramCache:
         self,
         train: Corpus,
         history: Corpus | None = None,
-        strength: float = 3.0,
-        unigram_strength: float = 10.0,
+        strength: float = 1.0,
+        unigram_strength: float = 100.0,
     ) -> None:
         history = train if history is None else history
         _check_fit(train, history, strength)

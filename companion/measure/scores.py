@@ -69,9 +69,9 @@ def score_targets(
         (nats), ``rank`` (real words suggested before it; -1 for a special token), ``keystrokes``
         and ``saved``.
     """
-    table = _targets(corpus)
+    table = targets_of(corpus)
     suggestions = Suggestions(corpus.vocabulary)
-    for places, log_probs in _predictions(model, corpus, batch_size, progress):
+    for places, log_probs in predictions(model, corpus, batch_size, progress):
         targets = table["token"][places]
         table["log_prob"][places] = _own(log_probs, targets)
         real = targets > UNKNOWN
@@ -88,8 +88,8 @@ def target_log_probs(
 
     Parameters and errors are those of :func:`score`; without ranks and keystrokes it is quicker.
     """
-    table = _targets(corpus)
-    for places, log_probs in _predictions(model, corpus, batch_size, progress):
+    table = targets_of(corpus)
+    for places, log_probs in predictions(model, corpus, batch_size, progress):
         table["log_prob"][places] = _own(log_probs, table["token"][places])
     _refuse_impossible(table, corpus)
     return table["log_prob"]
@@ -111,7 +111,7 @@ def summed(targets: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns).groupby("user").sum()
 
 
-def _targets(corpus: Corpus) -> dict[str, np.ndarray]:
+def targets_of(corpus: Corpus) -> dict[str, np.ndarray]:
     """Columns with a place for each target of `corpus`, in its order; nothing is measured yet."""
     if not len(corpus):
         raise ValueError("corpus has no message: there is nothing to score")
@@ -129,10 +129,20 @@ def _targets(corpus: Corpus) -> dict[str, np.ndarray]:
     }
 
 
-def _predictions(
-    model: Model, corpus: Corpus, batch_size: int, progress: bool
+def predictions(
+    model: Model, corpus: Corpus, batch_size: int = 256, progress: bool = False
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Places of targets in corpus order, and the predictions there, ``(targets, words)``."""
+    """The checked predictions of a model, some targets at a time, in whatever order is quick.
+
+    Parameters and errors are those of :func:`score`.
+
+    Yields
+    ------
+    places : np.ndarray
+        Rows of :func:`score_targets` that these predictions are for, ``(targets,)``.
+    log_probs : np.ndarray
+        ``(targets, words)``.
+    """
     first = np.cumsum(corpus.lengths + 1) - (corpus.lengths + 1)
     with tqdm(total=len(corpus), unit="message", disable=not progress) as bar:
         for batch in _batches(corpus, batch_size):
