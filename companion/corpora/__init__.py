@@ -1,8 +1,12 @@
 """Where text comes from: corpora, their vocabulary, their splits and their batches."""
 
+from . import logs
 from .batches import epoch_batches
+from .chat import chat
 from .corpus import Corpus, Split, at_least, split
 from .messages import messages
+from .shakespeare import shakespeare
+from .tokens import tokenize
 from .truth import Truth
 from .vocabulary import BEGIN, END, PADDING, UNKNOWN, Vocabulary
 
@@ -16,7 +20,11 @@ __all__ = [
     "Truth",
     "Vocabulary",
     "at_least",
+    "chat",
     "epoch_batches",
+    "logs",
     "messages",
+    "shakespeare",
     "split",
+    "tokenize",
 ]

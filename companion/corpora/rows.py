@@ -1,0 +1,260 @@
+"""The rows of a log file (CSV, JSON Lines or Parquet), read in chunks; errors name the row."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO
+
+import numpy as np
+
+CHUNK = 16_384  # rows; more is no faster and takes memory
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+JSON_LINES = (".jsonl", ".ndjson")
+PARQUET = (".parquet", ".pq")
+
+
+class LogError(ValueError):
+    """A log file that cannot be read as it is; the message says where and why."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A log file and how to read it; see :func:`companion.corpora.logs.read`."""
+
+    path: Path
+    user: str
+    text: str
+    time: str | None = None
+    encoding: str = "utf-8-sig"
+    encoding_errors: str = "strict"
+    delimiter: str | None = None
+    quote: str | None = '"'
+    column_names: Sequence[str] | None = None
+
+    @property
+    def suffix(self) -> str:
+        """The ending that tells the format, ``.gz`` left aside."""
+        suffixes = [suffix.lower() for suffix in self.path.suffixes]
+        return next((s for s in reversed(suffixes) if s != ".gz"), "")
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns to read."""
+        return [name for name in (self.user, self.text, self.time) if name is not None]
+
+    def check(self, names: Sequence[str], hint: str = "") -> None:
+        """Complain if a column is missing, or there twice."""
+        for role, name in (("user", self.user), ("text", self.text), ("time", self.time)):
+            if name is not None and list(names).count(name) != 1:
+                found = "twice" if name in names else "not"
+                there = ", ".join(map(repr, names))
+                raise LogError(
+                    f"{self.path.name}: {role}={name!r} is {found} among its columns: {there}{hint}"
+                )
+
+    def error(self, row: int, problem: str, column: str | None = None) -> LogError:
+        """What to raise for a row; rows count from 1, the header not counted."""
+        place = f"{self.path.name}, {f'row {row:,}' if row else 'the header'}"
+        if self.suffix not in (*PARQUET, *JSON_LINES) and (line := _line_of(self, row)):
+            place += f" (line {line:,})"
+        return LogError(f"{place}{f', column {column!r}' if column else ''}: {problem}")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some rows, one after the other."""
+
+    rows: Sequence[int]
+    users: Sequence[str]
+    texts: Sequence[str]
+    times: Sequence[str] | np.ndarray | None
+    bytes_read: int
+
+
+def chunks(source: Source) -> Iterator[Chunk]:
+    """The rows of a log file, in its order."""
+    if source.suffix in PARQUET:
+        return _parquet(source)
+    if source.suffix in JSON_LINES:
+        return _json_lines(source)
+    if source.delimiter is None and source.suffix not in DELIMITERS:
+        known = ", ".join((*DELIMITERS, *JSON_LINES, *PARQUET))
+        raise LogError(
+            f"{source.path.name}: the format must show in the ending, one of {known} (the text "
+            "formats also with .gz); for other delimited text, pass delimiter"
+        )
+    return _delimited(source)
+
+
+@contextmanager
+def _opened(source: Source, errors: str | None = None) -> Iterator[tuple[TextIO, BinaryIO]]:
+    """The text of the file, and the file itself (to see how far it has been read)."""
+    with source.path.open("rb") as raw:
+        zipped = source.path.suffix.lower() == ".gz"
+        inner: Any = gzip.GzipFile(fileobj=raw) if zipped else raw
+        errors = errors or source.encoding_errors
+        with io.TextIOWrapper(inner, source.encoding, errors, newline="") as text:
+            yield text, raw
+
+
+def _delimited(source: Source) -> Iterator[Chunk]:
+    with _opened(source) as (text, raw):
+        reader = _csv_reader(source, text)
+        names = source.column_names or next(iter(_take(source, reader, 0, 1)), None)
+        if not names:
+            raise LogError(f"{source.path.name}: the first line, which names the columns, is empty")
+        source.check(names, _delimiter_hint(names))
+        picks = [itemgetter(list(names).index(name)) for name in source.columns]
+        first = 1
+        while records := _take(source, reader, first, CHUNK):
+            rows: Sequence[int] = range(first, first + len(records))
+            first += len(records)
+            if set(map(len, records)) != {len(names)}:
+                rows, records = _without_blank_lines(source, rows, records, len(names))
+            users, texts, *times = ([pick(record) for record in records] for pick in picks)
+            yield Chunk(rows, users, texts, times[0] if times else None, raw.tell())
+
+
+def _csv_reader(source: Source, text: TextIO, strict: bool = True) -> Any:
+    # the standard library's reader: it streams, says at once that a quote is out of place (a
+    # parser that works by blocks swallows the rest of the file first), and never guesses
+    delimiter = source.delimiter or DELIMITERS[source.suffix]
+    if source.quote is None:
+        return csv.reader(text, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=strict)
+    return csv.reader(text, delimiter=delimiter, quotechar=source.quote, strict=strict)
+
+
+def _take(source: Source, items: Iterator[Any], first: int, count: int) -> list[Any]:
+    """The next `count` items of a text file; what goes wrong is explained."""
+    taken: list[Any] = []
+    try:
+        taken.extend(islice(items, count))  # keeps what was read before an error
+    except csv.Error as error:
+        raise source.error(first + len(taken), _about_quotes(error)) from error
+    except UnicodeDecodeError as error:
+        raise _undecodable(source, error) from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        read = max(first + len(taken) - 1, 0)
+        raise LogError(
+            f"{source.path.name}: the compressed file is broken after {read:,} rows ({error})"
+        ) from error
+    return taken
+
+
+def _about_quotes(error: csv.Error) -> str:
+    return (
+        "a field opens with a quote that is not closed as it should be "
+        f"({error}). Inside a quoted field, a quote is written twice; "
+        "if the file quotes nothing, pass quote=None"
+    )
+
+
+def _undecodable(source: Source, error: UnicodeDecodeError) -> LogError:
+    """Name the row with the wrong bytes, which a second reading finds."""
+    encoding = source.encoding.removesuffix("-sig")
+    advice = (
+        f"is not {encoding}. Name the encoding of the file, such as encoding='cp1252'; where "
+        "encodings are mixed, encoding_errors='replace' reads on"
+    )
+    with _opened(source, errors="surrogateescape") as (text, _):
+        json_lines = source.suffix in JSON_LINES
+        rows = ([line] for line in text) if json_lines else _csv_reader(source, text, strict=False)
+        for row, record in enumerate(rows, int(json_lines or bool(source.column_names))):
+            for field in record:
+                wrong = [ord(c) - 0xDC00 for c in field if "\udc80" <= c <= "\udcff"]
+                if wrong:
+                    return source.error(row, f"byte 0x{wrong[0]:02x} {advice}")
+    return LogError(f"{source.path.name}: {error}; the text {advice}")
+
+
+def _without_blank_lines(
+    source: Source, rows: Sequence[int], records: list[list[str]], width: int
+) -> tuple[list[int], list[list[str]]]:
+    """Rows that are not blank lines; each must have a field for each column."""
+    for row, record in zip(rows, records, strict=True):
+        if len(record) not in (0, width):
+            raise source.error(
+                row,
+                f"{len(record)} fields, but the file has {width} columns: a field that holds "
+                "the delimiter or a line break must stand in quotes",
+            )
+    kept = [(row, record) for row, record in zip(rows, records, strict=True) if record]
+    return [row for row, _ in kept], [record for _, record in kept]
+
+
+def _line_of(source: Source, row: int) -> int | None:
+    """The line on which a row begins, found by a second reading."""
+    with _opened(source, errors="replace") as (text, _):
+        reader = _csv_reader(source, text, strict=False)
+        before = row - 1 + (source.column_names is None)
+        try:
+            for _ in islice(reader, before):
+                pass
+        except csv.Error:  # the row before is not to blame, and no line is better than a wrong one
+            return None
+        return reader.line_num + 1
+
+
+def _delimiter_hint(names: Sequence[str]) -> str:
+    found = [d for d in (";", "\t", "|", ",") if len(names) == 1 and d in names[0]]
+    return f" (is the delimiter {found[0]!r}? then pass it)" if found else ""
+
+
+def _json_lines(source: Source) -> Iterator[Chunk]:
+    with _opened(source) as (text, raw):
+        first = 1
+        while lines := _take(source, text, first, CHUNK):
+            numbered = [(row, line) for row, line in enumerate(lines, first) if line.strip()]
+            first += len(lines)
+            records = [_json_record(source, row, line) for row, line in numbered]
+            users, texts, *times = ([r[i] for r in records] for i in range(len(source.columns)))
+            rows = [row for row, _ in numbered]
+            yield Chunk(rows, users, texts, times[0] if times else None, raw.tell())
+
+
+def _json_record(source: Source, row: int, line: str) -> list[str]:
+    """User, text and time of one line; null is an empty text."""
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        problem = f"not a JSON object ({error.msg}, at character {error.pos + 1})"
+        raise source.error(row, problem) from error
+    if not isinstance(record, dict):
+        raise source.error(row, f"a JSON {type(record).__name__}, but it must be an object")
+    fields = []
+    for name in source.columns:
+        if name not in record:
+            there = ", ".join(map(repr, record))
+            raise source.error(row, f"there is no {name!r} among its keys: {there}")
+        value = record[name]
+        if isinstance(value, dict | list) or (name == source.text and not _is_text(value)):
+            raise source.error(row, f"must be text, not {type(value).__name__}", column=name)
+        fields.append("" if value is None else str(value))
+    return fields
+
+
+def _is_text(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _parquet(source: Source) -> Iterator[Chunk]:
+    from .parquet import parquet_batches
+
+    first = 1
+    for users, texts, times, share in parquet_batches(source, CHUNK):
+        rows = range(first, first + len(users))
+        first += len(users)
+        yield Chunk(rows, users, texts, times, int(share * source.path.stat().st_size))
+
+
+__all__ = ["Chunk", "LogError", "Source", "chunks"]
