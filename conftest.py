@@ -21,13 +21,12 @@ _TIME = re.compile(r"Time to run\W*?(.*)", re.IGNORECASE)
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(minute|min|second|s\b)", re.IGNORECASE)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _numbers_as_numbers():
+def pytest_configure(config: pytest.Config) -> None:
     """Make nbval hold decimals against each other within the tolerance."""
     sanitize = IPyNbCell.sanitize
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(IPyNbCell, "sanitize", lambda cell, text: _tolerant(sanitize(cell, text)))
-        yield
+    patch = pytest.MonkeyPatch()
+    patch.setattr(IPyNbCell, "sanitize", lambda cell, text: _tolerant(sanitize(cell, text)))
+    config.add_cleanup(patch.undo)
 
 
 def _tolerant(value: object) -> object:
