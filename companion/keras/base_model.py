@@ -1,0 +1,344 @@
+"""The base model in Keras: one recurrent network for everybody."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from os import PathLike
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+import companion.corpora.batches
+import companion.history
+import companion.settings
+from companion import files
+from companion.checks import check_ids
+from companion.corpora import Split
+from companion.history import History
+from companion.keeping import kept, source_fingerprint
+from companion.settings import EMBEDDING_RANGE, BaseModelConfig, TrainingConfig
+
+from . import training as training_loop
+
+KIND = "base model in Keras"
+State = tuple[tuple[tf.Tensor, ...], ...]
+
+
+class BaseModel(keras.Model):
+    """Next-word prediction that knows no user: embedding, LSTM or GRU, output layer.
+
+    Parameters
+    ----------
+    vocabulary_size : int
+        Words the model reads and predicts, special tokens included.
+    config : BaseModelConfig
+    seed : int
+        Decides the initial weights; the random state of Keras is left alone.
+
+    Notes
+    -----
+    A Keras LSTM has one bias vector where PyTorch has two that are only ever added. A Keras GRU
+    has two, as PyTorch's, as long as ``reset_after`` is true (the default).
+    """
+
+    def __init__(
+        self, vocabulary_size: int, config: BaseModelConfig = BaseModelConfig(), seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.vocabulary_size = vocabulary_size
+        self.config = config
+        seeds = keras.random.SeedGenerator(seed)
+        self.embedding = _embedding(vocabulary_size, config, seeds)
+        self.recurrent = [_recurrent_layer(config, seeds) for _ in range(config.layers)]
+        self.dropouts = [_dropout(config, seed + place) for place in range(config.layers + 1)]
+        self.projection = None
+        if config.tied and config.embedding != config.hidden:
+            glorot = keras.initializers.GlorotUniform(seeds)
+            self.projection = keras.layers.Dense(
+                config.embedding, use_bias=False, kernel_initializer=glorot
+            )
+        self.to_words = _output(self.embedding, config, seeds)
+        self.build()
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make the weights at once: they depend on no batch."""
+        config = self.config
+        self.embedding.build((None, None))
+        for place, layer in enumerate(self.recurrent):
+            layer.build((None, None, config.hidden if place else config.embedding))
+        if self.projection is not None:
+            self.projection.build((None, None, config.hidden))
+        self.to_words.build((None, None, config.embedding if config.tied else config.hidden))
+        self.built = True
+
+    def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
+        """Logits of the next token at every step; no softmax inside.
+
+        Parameters
+        ----------
+        inputs : tuple of (tokens, users), or tokens alone
+            Token ids ``(batch, time)`` int32, and who wrote each message, ``(batch,)`` int32. The
+            base model does not look at the users.
+        training : bool
+            Whether dropout is on.
+
+        Returns
+        -------
+        tf.Tensor
+            ``(batch, time, word)``
+        """
+        tokens = inputs[0] if isinstance(inputs, tuple | list) else inputs
+        hidden = self.embedding(tokens)  # (batch, time, embedding)
+        for dropout, layer in zip(self.dropouts, self.recurrent, strict=False):
+            hidden = layer(dropout(hidden, training=training))  # (batch, time, hidden)
+        return self._logits(self.dropouts[-1](hidden, training=training))
+
+    def log_probs(self, tokens: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
+        """Natural-log probabilities of the next token at every step, without dropout.
+
+        Parameters
+        ----------
+        tokens : np.ndarray
+            Token ids, ``(message, step)``.
+        users : np.ndarray, optional
+            Who wrote each message, ``(message,)``.
+
+        Returns
+        -------
+        np.ndarray
+            ``(message, step, word)`` float32; a row sums to one once exponentiated.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the ids are no integers, or one is outside the vocabulary.
+        """
+        logits = self.predict_on_batch(self._tokens(tokens, ndim=2))
+        return ops.convert_to_numpy(ops.log_softmax(logits))
+
+    def begin(self, batch: int) -> State:
+        """The state before any token: zeros, for every layer each ``(batch, hidden)``."""
+        zeros = ops.zeros((batch, self.config.hidden))
+        parts = 2 if self.config.cell == "lstm" else 1
+        return ((zeros,) * parts,) * self.config.layers
+
+    def step(
+        self, tokens: np.ndarray, state: State, users: np.ndarray | None = None
+    ) -> tuple[np.ndarray, State]:
+        """Read one token per message, going on from `state`.
+
+        Parameters
+        ----------
+        tokens : np.ndarray
+            Token ids, ``(batch,)``.
+        state : tuple
+            What :meth:`begin` or the step before gave; it is not changed.
+
+        Returns
+        -------
+        log_probs : np.ndarray
+            Log-probabilities of the next token, ``(batch, word)`` float32.
+        state : tuple
+            The state after these tokens.
+        """
+        log_probs, state = self._step(ops.convert_to_tensor(self._tokens(tokens, ndim=1)), state)
+        return log_probs.numpy(), state
+
+    @tf.function(reduce_retracing=True)
+    def _step(self, tokens: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
+        hidden, after = self.embedding(tokens), []  # (batch, embedding)
+        for layer, carried in zip(self.recurrent, state, strict=True):
+            hidden, carried = layer.cell(hidden, list(carried))  # (batch, hidden)
+            after.append(tuple(carried))
+        return ops.log_softmax(self._logits(hidden)), tuple(after)  # (batch, word)
+
+    def _logits(self, hidden: tf.Tensor) -> tf.Tensor:
+        """From the state to every word."""
+        if self.projection is not None:
+            hidden = self.projection(hidden)  # (..., embedding)
+        return self.to_words(hidden)  # (..., word)
+
+    def _tokens(self, tokens: np.ndarray, ndim: int) -> np.ndarray:
+        """Checked token ids."""
+        return check_ids("token", tokens, self.vocabulary_size, ndim).astype(np.int32)
+
+
+class TiedOutput(keras.layers.Layer):
+    """The output layer that uses the embedding matrix again, with a bias of its own."""
+
+    def __init__(self, embedding: keras.layers.Embedding) -> None:
+        super().__init__()
+        self.embedding = embedding
+
+    def build(self, input_shape: Any) -> None:
+        """Make the bias."""
+        self.bias = self.add_weight(
+            name="bias", shape=(self.embedding.input_dim,), initializer="zeros"
+        )
+
+    def call(self, hidden: tf.Tensor) -> tf.Tensor:
+        """Logits of every word, ``(..., word)``."""
+        return ops.matmul(hidden, ops.transpose(self.embedding.embeddings)) + self.bias
+
+
+def trained(
+    data: Split,
+    config: BaseModelConfig = BaseModelConfig(),
+    training: TrainingConfig = TrainingConfig(),
+    progress: bool | None = None,
+) -> tuple[BaseModel, History]:
+    """A base model trained on `data`, from the cache folder where it was trained before.
+
+    Parameters
+    ----------
+    data : Split
+    config : BaseModelConfig
+    training : TrainingConfig
+        Its seed decides the initial weights too.
+    progress : bool, optional
+        Whether to show a bar; if not given, in a terminal and a notebook.
+
+    Returns
+    -------
+    model : BaseModel
+    history : History
+        Of the training, also where that was long ago. An interrupted training is not kept.
+    """
+
+    def make() -> tuple[BaseModel, History]:
+        model = BaseModel(len(data.vocabulary), config, seed=training.seed)
+        return model, training_loop.train(model, data, training, progress)
+
+    return kept(
+        _key(data, config, training),
+        make,
+        save=lambda made, path: _save(made[0], path, history=made[1].to_dict()),
+        load=_load_with_history,
+        finished=lambda made: not made[1].interrupted,
+    )
+
+
+def save(model: BaseModel, path: str | PathLike[str]) -> None:
+    """Write a model to a safetensors file."""
+    _save(model, path)
+
+
+def load(path: str | PathLike[str]) -> BaseModel:
+    """Read a model that :func:`save` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    companion.files.CorruptedFileError
+        If the file is truncated or was altered.
+    """
+    return _load(path)[0]
+
+
+def fingerprint(model: BaseModel) -> str:
+    """Sixteen hexadecimal digits that change with any weight."""
+    return files.fingerprint({name: w.numpy() for name, w in _weights(model).items()})
+
+
+def _embedding(
+    words: int, config: BaseModelConfig, seeds: keras.random.SeedGenerator
+) -> keras.layers.Embedding:
+    """One vector for every word; no masking, since what follows a message reaches no word of it."""
+    uniform = keras.initializers.RandomUniform(-EMBEDDING_RANGE, EMBEDDING_RANGE, seed=seeds)
+    return keras.layers.Embedding(words, config.embedding, embeddings_initializer=uniform)
+
+
+def _recurrent_layer(
+    config: BaseModelConfig, seeds: keras.random.SeedGenerator
+) -> keras.layers.LSTM | keras.layers.GRU:
+    """One recurrent layer. The recipe for its weights is written out: the twins share it."""
+    recipe = {
+        "kernel_initializer": keras.initializers.GlorotUniform(seeds),
+        "recurrent_initializer": keras.initializers.Orthogonal(seed=seeds),
+        "bias_initializer": "zeros",
+        "return_sequences": True,
+    }
+    if config.cell == "lstm":
+        return keras.layers.LSTM(config.hidden, unit_forget_bias=True, **recipe)
+    return keras.layers.GRU(config.hidden, reset_after=True, **recipe)
+
+
+def _dropout(config: BaseModelConfig, seed: int) -> keras.layers.Dropout:
+    return keras.layers.Dropout(config.dropout, seed=seed)
+
+
+def _output(
+    embedding: keras.layers.Embedding,
+    config: BaseModelConfig,
+    seeds: keras.random.SeedGenerator,
+) -> keras.layers.Layer:
+    """The layer that gives a logit to every word."""
+    if config.tied:
+        return TiedOutput(embedding)
+    return keras.layers.Dense(
+        embedding.input_dim, kernel_initializer=keras.initializers.GlorotUniform(seeds)
+    )
+
+
+def _key(data: Split, config: BaseModelConfig, training: TrainingConfig) -> dict[str, Any]:
+    """Everything that decides a trained base model."""
+    modules = (
+        sys.modules[__name__],
+        training_loop,
+        companion.settings,
+        companion.history,
+        companion.corpora.batches,
+    )
+    return {
+        "name": f"base model keras {config.cell}",
+        "config": config,
+        "training": training,
+        "corpora": [data.train.fingerprint, data.validation.fingerprint],
+        "code": source_fingerprint(*modules),
+        "framework": [keras.__version__, tf.__version__],
+    }
+
+
+def _weights(model: BaseModel) -> dict[str, keras.Variable]:
+    """Every weight by a name that is the same in every process; a shared one once."""
+    weights = {"embedding": model.embedding.embeddings, "output/bias": model.to_words.bias}
+    for place, layer in enumerate(model.recurrent):
+        weights |= {f"recurrent/{place}/{weight.name}": weight for weight in layer.weights}
+    if model.projection is not None:
+        weights["projection/kernel"] = model.projection.kernel
+    if not model.config.tied:
+        weights["output/kernel"] = model.to_words.kernel
+    return weights
+
+
+def _save(model: BaseModel, path: str | PathLike[str], **more: Any) -> None:
+    """Weights, configuration and more in one file."""
+    metadata = {"vocabulary_size": model.vocabulary_size, "config": asdict(model.config), **more}
+    arrays = {name: weight.numpy() for name, weight in _weights(model).items()}
+    files.save_arrays(path, arrays, KIND, metadata)
+
+
+def _load(path: str | PathLike[str]) -> tuple[BaseModel, dict[str, Any]]:
+    """The model in a file, and what else its metadata holds."""
+    arrays, metadata = files.load_arrays(path, KIND)
+    model = BaseModel(metadata["vocabulary_size"], BaseModelConfig(**metadata["config"]))
+    weights = _weights(model)
+    if {n: tuple(w.shape) for n, w in weights.items()} != {n: a.shape for n, a in arrays.items()}:
+        raise files.CorruptedFileError(f"{path} holds other weights than its configuration says")
+    for name, weight in weights.items():
+        weight.assign(arrays[name])
+    return model, metadata
+
+
+def _load_with_history(path: str | PathLike[str]) -> tuple[BaseModel, History]:
+    """What :func:`trained` kept."""
+    model, metadata = _load(path)
+    return model, History.from_dict(metadata["history"])
+
+
+__all__ = ["BaseModel", "fingerprint", "load", "save", "trained"]

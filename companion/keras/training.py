@@ -1,0 +1,258 @@
+"""Training in Keras: ``compile`` and ``fit``."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from companion.corpora import PADDING, Corpus, Split, epoch_batches
+from companion.history import History
+from companion.progress import progress_bar
+from companion.settings import ADAM_BETAS, ADAM_EPSILON, TrainingConfig, learning_rate_at
+
+EVALUATION_BATCH = 256
+_TOKENS = tf.TensorSpec((None, None), tf.int32)
+_USERS = tf.TensorSpec((None,), tf.int32)
+_log = logging.getLogger(__name__)
+
+
+def masked_loss(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Mean cross-entropy over the targets that are not padding, in nats per token.
+
+    Parameters
+    ----------
+    logits : tf.Tensor
+        ``(batch, time, word)``
+    targets : tf.Tensor
+        Ids of the tokens to predict, ``(batch, time)``.
+    """
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=PADDING)
+    return loss(targets, logits)
+
+
+def train(
+    model: keras.Model,
+    data: Split,
+    config: TrainingConfig = TrainingConfig(),
+    progress: bool | None = None,
+) -> History:
+    """Train on ``data.train`` until ``data.validation`` gets no better; keep the best weights.
+
+    Ctrl-C stops the training and keeps the weights of the best epoch so far (those reached, where
+    none has ended); the history then says that it was interrupted.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Called as ``model((tokens, users))``, gives logits. Only its trainable weights are trained.
+    data : Split
+    config : TrainingConfig
+    progress : bool, optional
+        Whether to show a bar; if not given, in a terminal and a notebook.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to train on or to validate with.
+    FloatingPointError
+        If the loss or its gradient is not finite. The model keeps its best weights so far.
+    """
+    _check(data)
+    steps = math.ceil(len(data.train) / config.batch_size)
+    _reseed(model, config.seed)
+    # Without XLA, which compiles anew for every width of a batch and takes longer than it saves
+    model.compile(_Adam(config, config.epochs * steps), _finite_loss, jit_compile=False)
+    with progress_bar(config.epochs * steps, "training", "batch", progress) as bar:
+        recorder = _Recorder(data, config, bar)
+        try:
+            model.fit(
+                _batches(data.train, config),
+                epochs=config.epochs,
+                steps_per_epoch=steps,
+                shuffle=False,
+                callbacks=[recorder],
+                verbose=0,
+            )
+        except KeyboardInterrupt:
+            recorder.history.interrupted = True
+            _log.warning("training was interrupted: the best weights so far are kept")
+        except tf.errors.InvalidArgumentError as error:
+            recorder.explain(error)
+        finally:
+            recorder.restore()
+    return recorder.history
+
+
+def evaluate(model: keras.Model, corpus: Corpus) -> float:
+    """Mean loss over all tokens of a corpus, in nats per token, without dropout."""
+    total, tokens = 0.0, 0
+    order = epoch_batches(corpus.lengths, EVALUATION_BATCH, seed=0, epoch=0, pool=len(corpus))
+    for messages in order:
+        inputs, targets = corpus.padded(messages)
+        logits = model.predict_on_batch((inputs, corpus.users[messages]))  # (batch, time, word)
+        count = np.count_nonzero(targets)
+        total, tokens = total + float(masked_loss(logits, targets)) * count, tokens + count
+    return total / tokens
+
+
+class _Rate(keras.optimizers.schedules.LearningRateSchedule):
+    """The learning rate of every step, written down in a table that the twins share."""
+
+    def __init__(self, config: TrainingConfig, total: int) -> None:
+        rates = [learning_rate_at(step, total, config) for step in range(total)]
+        self.rates = np.array(rates, dtype=np.float32)
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        return tf.gather(self.rates, ops.minimum(step, len(self.rates) - 1))
+
+
+class _Adam(keras.optimizers.Adam):
+    """Adam that first adds up the gradients of an embedding's row, then clips.
+
+    TensorFlow gives the gradient of an embedding as one slice for every token read. Keras squares
+    the slices one by one, in the global norm as in Adam's second moment: a word that stands in a
+    batch n times in the same way would count n instead of n squared. PyTorch adds the slices up.
+    """
+
+    def __init__(self, config: TrainingConfig, total: int) -> None:
+        beta_1, beta_2 = ADAM_BETAS
+        super().__init__(
+            learning_rate=_Rate(config, total),
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=ADAM_EPSILON,
+            weight_decay=config.weight_decay or None,
+            name="adam",
+        )
+        self.clip = config.clip
+
+    def apply(
+        self, grads: list[Any], trainable_variables: list[keras.Variable] | None = None
+    ) -> None:
+        """Take one step; fails before any weight is touched where a gradient is not finite."""
+        dense = [None if g is None else tf.convert_to_tensor(g) for g in grads]
+        norm = tf.debugging.check_numerics(tf.linalg.global_norm(dense), _NORM)
+        clipped, _ = tf.clip_by_global_norm(dense, self.clip, use_norm=norm)
+        super().apply(clipped, trainable_variables)
+
+
+_LOSS, _NORM = "training loss", "norm of the gradient"
+
+
+def _finite_loss(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """The masked loss, in the order of Keras; fails where it is not finite."""
+    return tf.debugging.check_numerics(masked_loss(logits, targets), _LOSS)
+
+
+class _Recorder(keras.callbacks.Callback):
+    """Writes the history, keeps the best weights and stops when patience runs out.
+
+    ``keras.callbacks.EarlyStopping`` gives the best weights back only where training ends by
+    itself, and the averages of Keras weigh a batch by its messages instead of its tokens.
+    """
+
+    def __init__(self, data: Split, config: TrainingConfig, bar: Any) -> None:
+        super().__init__()
+        self.data, self.config, self.bar = data, config, bar
+        self.history = History()
+        self.best: list[np.ndarray] = []
+        self.start = time.perf_counter()
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Forget the batches before, so that the loss that follows is of one batch."""
+        self.model.reset_metrics()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Note the loss."""
+        self.history.steps.append(float(logs["loss"]))
+        self.bar.update()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Validate, and keep the weights if they are the best so far."""
+        history = self.history
+        loss = evaluate(self.model, self.data.validation)
+        if not math.isfinite(loss):
+            raise FloatingPointError(self._not_finite("validation loss"))
+        history.training.append(self._training_loss(epoch))
+        history.seconds.append(time.perf_counter() - self.start)
+        history.validation.append(loss)
+        if loss == history.best_loss:
+            self.best = [weight.numpy() for weight in self.model.trainable_variables]
+        self.model.stop_training = history.out_of_patience(self.config.patience)
+        self.bar.set_postfix(epoch=epoch + 1, loss=f"{loss:.3f}")
+
+    def restore(self) -> None:
+        """Put the best weights back in place, where an epoch has ended."""
+        if self.best:
+            for weight, best in zip(self.model.trainable_variables, self.best, strict=True):
+                weight.assign(best)
+
+    def explain(self, error: tf.errors.InvalidArgumentError) -> NoReturn:
+        """Say what was not finite, and when; other errors pass as they are."""
+        for what in (_LOSS, _NORM):
+            if what in error.message:
+                raise FloatingPointError(self._not_finite(what)) from None
+        raise error
+
+    def _training_loss(self, epoch: int) -> float:
+        """Mean loss over the tokens of an epoch."""
+        lengths = self.data.train.lengths
+        order = _order(lengths, self.config, epoch)
+        tokens = [lengths[messages].sum() + len(messages) for messages in order]
+        return float(np.average(self.history.steps[-len(order) :], weights=tokens))
+
+    def _not_finite(self, what: str) -> str:
+        epoch, step = len(self.history.validation) + 1, len(self.history.steps)
+        return (
+            f"the {what} is not finite in epoch {epoch} after {step} steps: try a learning_rate "
+            f"below {self.config.learning_rate:g} or a clip below {self.config.clip:g}. "
+            "The model keeps its best weights so far"
+        )
+
+
+def _batches(corpus: Corpus, config: TrainingConfig) -> tf.data.Dataset:
+    """All batches of all epochs, one after the other.
+
+    Not a ``keras.utils.PyDataset``: Keras derives the shapes of all its batches from the first
+    two, and fails at the third where those happen to be of one width.
+    """
+
+    def stream() -> Iterator[tuple[tuple[np.ndarray, np.ndarray], np.ndarray]]:
+        for epoch in range(config.epochs):
+            for messages in _order(corpus.lengths, config, epoch):
+                inputs, targets = corpus.padded(messages)
+                yield (inputs, corpus.users[messages]), targets
+
+    # Widths left open: the training step is traced once, not once for every width
+    signature = ((_TOKENS, _USERS), _TOKENS)
+    return tf.data.Dataset.from_generator(stream, output_signature=signature).prefetch(2)
+
+
+def _order(lengths: np.ndarray, config: TrainingConfig, epoch: int) -> list[np.ndarray]:
+    """The batches of one epoch, in the order that the twins share."""
+    return epoch_batches(lengths, config.batch_size, config.seed, epoch, config.pool)
+
+
+def _check(data: Split) -> None:
+    """Refuse a split without text to train on or to validate with."""
+    for name in ("train", "validation"):
+        if not len(getattr(data, name)):
+            raise ValueError(f"data.{name} is empty: it needs at least one message")
+
+
+def _reseed(model: keras.Model, seed: int) -> None:
+    """Set the state of the model's own random generators, which dropout draws from."""
+    states = [v for v in model.non_trainable_variables if "seed_generator" in v.path]
+    for place, state in enumerate(states):
+        state.assign([seed, place])
+
+
+__all__ = ["evaluate", "masked_loss", "train"]
