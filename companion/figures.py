@@ -1,0 +1,344 @@
+"""Every plot of the book: one look, one size, one color and one marker per method.
+
+Each function draws one figure in that look, whatever the settings outside are, and returns
+``(figure, axes)``. Call :func:`apply` once in a notebook to have its own plots look alike and to
+store all of them crisp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from .history import History
+from .measure.tables import AWARE, BLIND
+
+SIZE = (6.4, 3.6)  # inches
+DPI = 100  # shown; stored at twice that
+STYLE = {
+    "figure.figsize": SIZE,
+    "figure.dpi": DPI,
+    "savefig.dpi": 2 * DPI,
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "savefig.transparent": False,
+    "axes.facecolor": "white",
+    "axes.edgecolor": "#444444",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 10,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.8,
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
+    "legend.fontsize": 9.5,
+    "legend.frameon": False,
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws alike
+    "font.size": 10,
+    "text.color": "#222222",
+    "axes.labelcolor": "#222222",
+    "xtick.color": "#222222",
+    "ytick.color": "#222222",
+    "lines.linewidth": 1.8,
+    "lines.markersize": 6,
+    "svg.hashsalt": "companion",
+}
+
+
+class Look(NamedTuple):
+    """How one method looks in every figure."""
+
+    color: str
+    marker: str
+
+
+LOOKS = {
+    "base model": Look("#626262", "o"),
+    "n-gram": Look("#A5A76A", "X"),
+    "unigram cache": Look("#E59014", "v"),
+    "bigram cache": Look("#57230E", "^"),
+    "user embedding": Look("#33AAEB", "s"),
+    "fine-tuning": Look("#B63900", "D"),
+    "user head": Look("#00B6B8", "P"),
+    "hypernetwork": Look("#980088", "p"),
+    "meta-learning": Look("#2175FF", "h"),
+    "combination": Look("#4200FA", "*"),
+}
+"""Colors found by search: any two stay apart (CIE76 distance of 27 or more) for normal vision,
+protanopia and deuteranopia, and each stands out from white (contrast of 2.5 or more)."""
+
+OTHER = Look("#000000", "o")
+HURT = "#000000"
+BOUNDS = {BLIND: ("#777777", (0, (5, 2))), AWARE: ("#000000", (0, (2, 1.5)))}  # color, dashes
+
+
+def look(name: str) -> Look:
+    """The look of a method: of the last one named in `name`, so that mixtures can be told apart.
+
+    ``"base model + unigram cache"`` looks like the unigram cache; a name that names no method of
+    the book is black.
+    """
+    lowered = name.lower()
+    found = {lowered.rfind(method): method for method in LOOKS if method in lowered}
+    return LOOKS[found[max(found)]] if found else OTHER
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Give the book's look to the plots made inside ``with style():``."""
+    with mpl.rc_context(STYLE):
+        yield
+
+
+def apply() -> None:
+    """Give the book's look to all plots from here on, and show them crisp in a notebook."""
+    mpl.rcParams.update(STYLE)
+    if "inline" in mpl.get_backend():
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        # neither cropped, so that all have one size, nor stamped with matplotlib's version
+        set_matplotlib_formats("retina", bbox_inches=None, metadata={"Software": None})
+
+
+def canvas(height: float = SIZE[1]) -> tuple[Figure, Axes]:
+    """An empty figure in the book's look, as wide as all, `height` inches high."""
+    with style():
+        return plt.subplots(figsize=(SIZE[0], height))
+
+
+def losses_between_bounds(table: pd.DataFrame) -> tuple[Figure, Axes]:
+    """Each model's loss as a dot between the two bounds, with its interval.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From :func:`companion.measure.compare`, with bounds. An interval is that of the gain
+        captured: how sure the place between the bounds is, other users given.
+    """
+    if "captured" not in table:
+        raise ValueError("table has no bounds: give compare() blind and aware")
+    models = table.drop(index=[BLIND, AWARE])
+    blind, aware = table.loc[BLIND, "loss"], table.loc[AWARE, "loss"]
+    figure, axes = canvas(height=max(2.2, 1.4 + 0.36 * len(models)))
+    axes.axvspan(aware, blind, color="#EEF3F8", zorder=0)
+    for name, at, side in ((AWARE, aware, "left"), (BLIND, blind, "right")):
+        _vertical_bound(axes, name, at, side)
+    ends = blind - models[["captured_high", "captured_low"]] / 100 * (blind - aware)
+    _dots(axes, models["loss"], ends.iloc[:, 0], ends.iloc[:, 1])
+    for row, captured in enumerate(models["captured"]):
+        axes.annotate(
+            _percent(captured), (1.02, row), xycoords=axes.get_yaxis_transform(), va="center"
+        )
+    axes.annotate("gain captured", (1.02, 1.02), xycoords="axes fraction", va="bottom")
+    axes.set_xlabel("loss on unseen messages (nats per token; lower is better)")
+    return figure, axes
+
+
+def gains_over_base(table: pd.DataFrame) -> tuple[Figure, Axes]:
+    """Each model's gain over the base model as a dot with its interval; for text without bounds.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From :func:`companion.measure.compare`.
+    """
+    models = table[table["gain"].notna()].drop(index=[BLIND, AWARE], errors="ignore")
+    figure, axes = canvas(height=max(2.2, 1.4 + 0.36 * len(models)))
+    axes.axvline(0, color=LOOKS["base model"].color)
+    _dots(axes, models["gain"], models["gain_low"], models["gain_high"])
+    axes.set_xlabel("gain over the base model (nats per token; higher is better)")
+    return figure, axes
+
+
+def gain_by_user(gains: pd.Series, method: str) -> tuple[Figure, Axes]:
+    """One bar per user, the one who gains most first: how many are helped, how many hurt.
+
+    Parameters
+    ----------
+    gains : pandas.Series
+        From :func:`companion.measure.per_user_gain`.
+    method : str
+        Its name, which decides the color.
+    """
+    ordered = np.sort(gains.to_numpy())[::-1]
+    helped, hurt = ordered > 0, ordered < 0
+    figure, axes = canvas()
+    for mask, color, verb in ((helped, look(method).color, "helped"), (hurt, HURT, "hurt")):
+        label = f"{verb}: {mask.sum()} of {len(ordered)} users"
+        axes.bar(np.flatnonzero(mask), ordered[mask], width=0.85, color=color, label=label)
+    axes.axhline(0, color="#444444", linewidth=0.8)
+    axes.grid(visible=False, axis="x")
+    axes.set_xticks([])
+    axes.set_xlabel(f"users, from most to least gained by {method}")
+    axes.set_ylabel("gain (nats per token)")
+    axes.legend(loc="upper right")
+    return figure, axes
+
+
+def gain_by_history(
+    curves: Mapping[str, pd.DataFrame], xlabel: str = "messages in the user's history"
+) -> tuple[Figure, Axes]:
+    """Gain captured against the length of the history, a curve with its band per method.
+
+    Parameters
+    ----------
+    curves : mapping of str to pandas.DataFrame
+        Of each method, a table indexed by messages with columns ``captured``, ``low``, ``high``
+        (percent), as :func:`companion.measure.by_history` gives. 0 messages have their place.
+    """
+    figure, axes = canvas()
+    for name, curve in curves.items():
+        color, marker = look(name)
+        axes.fill_between(curve.index, curve["low"], curve["high"], color=color, alpha=0.15, lw=0)
+        axes.plot(curve.index, curve["captured"], color=color, marker=marker, label=name)
+    for bound, level in ((BLIND, 0), (AWARE, 100)):
+        color, dashes = BOUNDS[bound]
+        axes.axhline(level, color=color, linestyle=dashes, linewidth=1.4, label=bound, zorder=1)
+    _log_messages(axes, np.concatenate([curve.index for curve in curves.values()]))
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel("gain captured (%)")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
+    return figure, axes
+
+
+def learning_curve(
+    history: History,
+    method: str = "base model",
+    blind: float | None = None,
+    aware: float | None = None,
+) -> tuple[Figure, Axes]:
+    """Training and validation loss by epoch, with the bounds as lines.
+
+    Parameters
+    ----------
+    history : History
+    method : str
+        Decides the color.
+    blind, aware : float, optional
+        Losses of the bounds on the validation text, nats per token.
+    """
+    figure, axes = canvas()
+    color, marker = look(method)
+    epochs = np.arange(1, len(history.training) + 1)
+    plain = {"color": color, "linestyle": ":", "label": "training (with dropout)"}
+    axes.plot(epochs, history.training, **plain)
+    axes.plot(epochs, history.validation, color=color, marker=marker, label="validation")
+    for name, level in ((BLIND, blind), (AWARE, aware)):
+        if level is not None:
+            bound, dashes = BOUNDS[name]
+            axes.axhline(level, color=bound, linestyle=dashes, linewidth=1.4, label=name)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss (nats per token)")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
+    return figure, axes
+
+
+def scatter_by_group(
+    points: np.ndarray,
+    groups: Sequence[str],
+    xlabel: str = "first principal component",
+    ylabel: str = "second principal component",
+) -> tuple[Figure, Axes]:
+    """Points in a plane, a color and a marker for each group.
+
+    Parameters
+    ----------
+    points : np.ndarray
+        ``(points, 2)``.
+    groups : sequence of str
+        The group of each point; at most ten differ.
+    """
+    points, groups = np.asarray(points), np.asarray(groups)
+    if points.shape != (len(groups), 2):
+        raise ValueError(f"points must have shape ({len(groups)}, 2), not {points.shape}")
+    names = np.unique(groups)
+    if len(names) > len(LOOKS):
+        raise ValueError(f"groups must be at most {len(LOOKS)}, not {len(names)}")
+    figure, axes = canvas()
+    for name, (color, marker) in zip(names, reversed(LOOKS.values()), strict=False):
+        style = {"color": color, "marker": marker, "edgecolor": "white", "linewidth": 0.6}
+        axes.scatter(*points[groups == name].T, s=52, label=str(name), **style)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
+    return figure, axes
+
+
+def history_lengths(counts: np.ndarray, bins: int = 16) -> tuple[Figure, Axes]:
+    """How many users have how many messages, on a logarithmic axis.
+
+    Parameters
+    ----------
+    counts : np.ndarray
+        Messages of each user; users without any are left out.
+    """
+    counts = np.asarray(counts)
+    counts = counts[counts > 0]
+    if not len(counts):
+        raise ValueError("counts has no user with a message")
+    figure, axes = canvas()
+    edges = np.geomspace(counts.min(), counts.max() + 1, bins + 1)
+    axes.hist(counts, edges, color=LOOKS["base model"].color, edgecolor="white")
+    median = float(np.median(counts))
+    axes.axvline(median, color="#000000", linestyle=(0, (2, 1.5)), linewidth=1.4)
+    place = {"xytext": (5, -2), "textcoords": "offset points", "va": "top"}
+    transform = axes.get_xaxis_transform()
+    axes.annotate(f"median: {median:,.0f} messages", (median, 1), xycoords=transform, **place)
+    _log_messages(axes, counts)
+    axes.margins(y=0.12)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("messages in the user's history")
+    axes.set_ylabel("users")
+    return figure, axes
+
+
+def _dots(axes: Axes, values: pd.Series, low: pd.Series, high: pd.Series) -> None:
+    """One row per model, the first on top: a dot with its interval, in the method's look."""
+    for row, (name, value) in enumerate(values.items()):
+        color, marker = look(str(name))
+        axes.plot([low.iloc[row], high.iloc[row]], [row, row], color=color, linewidth=2.4)
+        axes.plot(value, row, marker=marker, color=color, markersize=8, markeredgecolor="white")
+    axes.set_yticks(range(len(values)), values.index)
+    axes.set_ylim(len(values) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+
+
+def _vertical_bound(axes: Axes, name: str, at: float, side: str) -> None:
+    """A bound as a dashed line with its name above."""
+    color, dashes = BOUNDS[name]
+    axes.axvline(at, color=color, linestyle=dashes, linewidth=1.4)
+    place = {"xycoords": axes.get_xaxis_transform(), "ha": side, "va": "bottom"}
+    axes.annotate(name.replace(" ", "\n"), (at, 1.02), color=color, fontsize=9.5, **place)
+
+
+def _log_messages(axes: Axes, values: np.ndarray) -> None:
+    """A logarithmic axis of message counts, in plain numbers; from 0 where there is a 0."""
+    if np.min(values) < 1:
+        axes.set_xscale("symlog", linthresh=1, linscale=0.5)
+    else:
+        axes.set_xscale("log")
+    low, high = np.min(values), np.max(values)
+    candidates = np.array([0, *(m * 10**e for e in range(7) for m in (1, 2, 5))])
+    axes.set_xticks(candidates[(candidates >= 0.8 * low) & (candidates <= 1.2 * high)])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.minorticks_off()
+
+
+def _percent(value: float) -> str:
+    """A whole percentage with a proper minus sign."""
+    return f"{value:.0f} %".replace("-", "\N{MINUS SIGN}")
