@@ -8,6 +8,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from types import ModuleType
@@ -89,15 +90,14 @@ def _plain(value: object) -> dict[str, Any]:
     raise TypeError(f"a key holds names, numbers and dataclasses, not {value!r}")
 
 
-def _acquired(path: Path) -> FileLock:
-    """The lock of this path, held; says so where another process has it."""
+def _acquired(path: Path) -> AbstractContextManager[object]:
+    """The lock of this path, held until the context ends; says so where another process has it."""
     lock = FileLock(f"{path}.lock")
     try:
-        lock.acquire(timeout=0)
+        return lock.acquire(timeout=0)
     except Timeout:
         _log.info("another process is making %s: waiting for it", path.name)
-        lock.acquire()
-    return lock
+        return lock.acquire()
 
 
 def _without_lock(
