@@ -59,6 +59,6 @@ $(READY): requirements.txt pyproject.toml
 	  $(PYTHON) -m venv --clear $(VENV); \
 	else echo "Refreshing $(VENV)"; fi
 	@rm -f $@
-	@$(RUN) -m pip install -q --disable-pip-version-check $(PIP_FLAGS) -r requirements.txt
-	@$(RUN) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(RUN) -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) -r requirements.txt
+	@$(RUN) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@echo "$(CURDIR)" > $@

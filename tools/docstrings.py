@@ -1,7 +1,9 @@
-"""A Sphinx extension: sources numbered in one docstring do not clash with those of another."""
+"""A Sphinx extension for the pages made from docstrings: quiet, and each docstring on its own."""
 
 from __future__ import annotations
 
+import importlib
+import os
 import re
 from typing import Any
 
@@ -18,7 +20,26 @@ def _process(*event: Any) -> None:
     number_sources(event[-1])
 
 
+def load_quietly(module: str) -> None:
+    """Import a module with the process's own standard error closed to it.
+
+    TensorFlow writes about missing GPUs from C++, whatever its log level, and would bury the
+    warnings that matter.
+    """
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        importlib.import_module(module)
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Run before napoleon, which reads the sections of a docstring."""
+    load_quietly("keras")
+    load_quietly("tensorflow")
     app.connect("autodoc-process-docstring", _process, priority=100)
     return {"parallel_read_safe": True}

@@ -96,7 +96,7 @@ def read(
     lower : bool
         Write everything in lower case.
     tokenizer : callable, optional
-        Cuts one message into words, in place of :func:`companion.corpora.tokens.tokenize`, which is
+        Cuts one message into words, in place of :func:`companion.corpora.tokenize`, which is
         made for English.
     time_format : str, optional
         How dates are written, if not after ISO 8601, such as ``"%d/%m/%Y %H:%M"``.

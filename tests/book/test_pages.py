@@ -97,3 +97,22 @@ def test_twins_have_the_same_sections(path):
 def test_links_of_files_beside_the_book():
     for file in ("README.md", "CONTRIBUTING.md"):
         assert links.check_files(ROOT / file, ROOT) == []
+
+
+# Modules whose names no reader imports: they serve the ones that the reference documents.
+INTERNAL = {"checks", "progress"}
+
+
+def test_every_public_module_is_in_the_reference():
+    package = ROOT / "companion"
+    files = [*package.glob("*.py"), *package.glob("pytorch/*.py"), *package.glob("keras/*.py")]
+    modules = {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        for file in files
+        if not file.name.startswith("_") and file.stem not in INTERNAL
+    }
+    documented = "\n".join(
+        page.read_text(encoding="utf-8") for page in (BOOK / "reference").glob("api*.md")
+    )
+    missing = {m for m in modules if f"automodule:: {m}\n" not in documented}
+    assert missing == set()
