@@ -15,18 +15,18 @@ def progress_bar(total: int, description: str, unit: str, show: bool | None = No
     total : int
         How many units the work has.
     show : bool, optional
-        Whether to show it; if not given, only in a terminal or a notebook. The environment
-        variable ``TQDM_DISABLE`` silences every bar.
+        Whether to show it. If not given, in a terminal and in a notebook, unless the environment
+        variable ``TQDM_DISABLE`` is set.
     """
     in_notebook = _in_notebook()
-    show = (in_notebook or sys.stderr.isatty()) if show is None else show
     if in_notebook and find_spec("ipywidgets"):
         from tqdm.notebook import tqdm
     else:
         from tqdm import tqdm
-    # tqdm reads its environment variable only where `disable` is not given
-    hidden = {} if show else {"disable": True}
-    return tqdm(total=total, desc=description, unit=unit, leave=False, **hidden)
+    watched = in_notebook or sys.stderr.isatty()
+    # tqdm looks at its environment variable only where `disable` is not given
+    disable = {} if show is None and watched else {"disable": not show}
+    return tqdm(total=total, desc=description, unit=unit, leave=False, **disable)
 
 
 def _in_notebook() -> bool:

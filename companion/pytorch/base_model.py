@@ -52,15 +52,8 @@ class BaseModel(nn.Module):
         super().__init__()
         self.vocabulary_size = vocabulary_size
         self.config = config
-        self.embedding = nn.Embedding(vocabulary_size, config.embedding)
-        self.dropout = nn.Dropout(config.dropout)
-        self.recurrent = _recurrent_layers(config)
-        reads = config.embedding if config.tied else config.hidden
-        projected = reads != config.hidden
-        self.projection = nn.Linear(config.hidden, reads, bias=False) if projected else None
-        self.output = nn.Linear(reads, vocabulary_size)
-        if config.tied:
-            self.output.weight = self.embedding.weight
+        with torch.random.fork_rng(devices=[]):  # layers draw weights, to be drawn again below
+            self._build(config)
         self._initialize(torch.Generator().manual_seed(seed))
 
     def forward(self, tokens: Tensor, users: Tensor | None = None) -> Tensor:
@@ -146,6 +139,18 @@ class BaseModel(nn.Module):
         if self.projection is not None:
             hidden = self.projection(hidden)  # (batch, time, embedding)
         return self.output(hidden), state  # (batch, time, word)
+
+    def _build(self, config: BaseModelConfig) -> None:
+        """The layers."""
+        self.embedding = nn.Embedding(self.vocabulary_size, config.embedding)
+        self.dropout = nn.Dropout(config.dropout)
+        self.recurrent = _recurrent_layers(config)
+        reads = config.embedding if config.tied else config.hidden
+        projected = reads != config.hidden
+        self.projection = nn.Linear(config.hidden, reads, bias=False) if projected else None
+        self.output = nn.Linear(reads, self.vocabulary_size)
+        if config.tied:
+            self.output.weight = self.embedding.weight
 
     def _tokens(self, tokens: np.ndarray, ndim: int) -> Tensor:
         """Checked token ids on this model's device."""

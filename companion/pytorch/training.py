@@ -71,13 +71,14 @@ def train(
     history, best = History(), {}
     order = EpochOrder(data.train.lengths, config)
     bar = progress_bar(config.epochs * len(order), "training", "batch", progress)
-    with bar, torch.random.fork_rng():  # dropout draws from PyTorch's own random state
+    devices = [_device(model)] if _device(model).type == "cuda" else []
+    with bar, torch.random.fork_rng(devices):  # dropout draws from PyTorch's own random state
         torch.manual_seed(config.seed)
         loop = _Loop(model, config, order, history, bar)
         try:
             for order.epoch in range(config.epochs):
                 loop.epoch(data)
-                if history.validation[-1] == history.best_loss:
+                if history.best_epoch == order.epoch:
                     best = {name: weight.clone() for name, weight in _trainable(model)}
                 if history.out_of_patience(config.patience):
                     break
