@@ -62,24 +62,13 @@ def chat(
         If the text cannot be had; see :func:`companion.corpora.downloads.local_files`.
     """
     source = remote(_FOLDER)
-    paths = local_files(source, _names(rooms, source.checksums), progress)
+    paths = local_files(source, source.choose(rooms, "rooms"), progress)
     # dates of one form and one zone, so their order as text is their order in time
     messages = sorted({m.id: m for path in paths for m in _messages(path)}.values())
     gathering = Gathering(Encoder(lower))
     times, _ = parse_times([m.sent for m in messages])
     gathering.add([m.author for m in messages], [m.text for m in messages], times)
     return at_least(_nameless(_without_bare_code(gathering.corpus())), min_messages)
-
-
-def _names(rooms: Sequence[str] | None, files: dict[str, str]) -> list[str]:
-    """Files of the rooms asked for."""
-    if rooms is None:
-        return list(files)
-    unknown = [room for room in rooms if f"{room}.tsv" not in files]
-    if unknown or isinstance(rooms, str) or not rooms:
-        known = ", ".join(file.removesuffix(".tsv") for file in files)
-        raise ValueError(f"rooms must be a list of some of {known}; not {unknown or rooms!r}")
-    return [f"{room}.tsv" for room in dict.fromkeys(rooms)]
 
 
 def _messages(path: Path) -> Iterator[_Message]:

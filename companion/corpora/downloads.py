@@ -43,6 +43,25 @@ class Remote:
     address: str
     checksums: dict[str, str]
 
+    def choose(self, names: Sequence[str] | None, argument: str) -> list[str]:
+        """Files with these names, their ending left out; all, if none are given.
+
+        Raises
+        ------
+        ValueError
+            If there is no such file; the message calls the names `argument`.
+        """
+        if names is None:
+            return list(self.checksums)
+        files = {Path(file).stem: file for file in self.checksums}
+        unknown = [name for name in names if name not in files]
+        if isinstance(names, str) or not names or unknown:
+            wrong = names if isinstance(names, str) or not names else unknown
+            raise ValueError(
+                f"{argument} must be a list of some of {', '.join(files)}; not {wrong!r}"
+            )
+        return [files[name] for name in dict.fromkeys(names)]
+
 
 def remote(name: str) -> Remote:
     """One entry of the table of real text, ``registry.toml``."""
@@ -123,27 +142,25 @@ def _downloaded(
 
 def _fetch(keeper: Pooch, name: str) -> None:
     """Download one file into its place, or explain why not."""
-    url = f"{keeper.base_url}{name}"
+    from requests import RequestException
+
+    url, folder = f"{keeper.base_url}{name}", Path(keeper.path)
     instead = (
-        f"Or put the file into a folder yourself and name it: {ENVIRONMENT_VARIABLE}=FOLDER, "
-        f"holding {Path(keeper.path).name}/{name}"
+        f"Or put the file at FOLDER/{folder.name}/{name} yourself, and set "
+        f"{ENVIRONMENT_VARIABLE}=FOLDER"
     )
     try:
         with _quiet():
             keeper.fetch(name)
-    except PermissionError as error:
-        raise DataError(
-            f"cannot write to {keeper.path}; set COMPANION_CACHE to a folder that can be written "
-            f"to. {instead}"
-        ) from error
     except ValueError as error:  # the checksum differs, after all tries
-        raise DataError(
-            f"what came from {url} is not the published file, and was thrown away: {error}"
-        ) from error
-    except OSError as error:  # of requests and urllib3 too: no network, a broken download
-        raise DataError(
-            f"cannot download {url}: {_reason(error)}. Is this machine online? {instead}"
-        ) from error
+        problem = f"what came from {url} is not the published file, and was thrown away: {error}"
+        raise DataError(problem) from error
+    except RequestException as error:
+        problem = f"cannot download {url}: {_reason(error)}. Is this machine online?"
+        raise DataError(f"{problem} {instead}") from error
+    except OSError as error:
+        problem = f"cannot write to {folder} ({error}): set COMPANION_CACHE to another folder"
+        raise DataError(f"{problem}. {instead}") from error
 
 
 def _reason(error: BaseException) -> str:

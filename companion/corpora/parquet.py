@@ -47,7 +47,7 @@ def _open(source: Source) -> Any:
             f"{source.path.name}: reading Parquet needs pyarrow: pip install pyarrow"
         ) from error
     try:
-        return ParquetFile(source.path)
+        return ParquetFile(source.path, page_checksum_verification=True)
     except (ArrowException, OSError) as error:
         raise _damaged(source, 0, error) from error
 

@@ -60,23 +60,12 @@ def shakespeare(
         If the text cannot be had; see :func:`companion.corpora.downloads.local_files`.
     """
     source = remote(_FOLDER)
-    paths = local_files(source, _names(plays, source.checksums), progress)
+    paths = local_files(source, source.choose(plays, "plays"), progress)
     speeches = [speech for path in paths for speech in _speeches(path)]
     gathering = Gathering(Encoder(lower))
     roles, texts = zip(*speeches, strict=True)
     gathering.add(roles, texts, np.arange(len(speeches)))
     return at_least(gathering.corpus(), min_messages)
-
-
-def _names(plays: Sequence[str] | None, files: dict[str, str]) -> list[str]:
-    """Files of the plays asked for."""
-    if plays is None:
-        return list(files)
-    unknown = [play for play in plays if f"{play}.csv" not in files]
-    if unknown or isinstance(plays, str) or not plays:
-        known = ", ".join(file.removesuffix(".csv") for file in files)
-        raise ValueError(f"plays must be a list of some of {known}; not {unknown or plays!r}")
-    return [f"{play}.csv" for play in dict.fromkeys(plays)]
 
 
 def _speeches(path: Path) -> Iterator[tuple[str, str]]:
