@@ -14,13 +14,14 @@ from .truth import Truth
 from .vocabulary import Vocabulary
 
 SHORTEST, LONGEST = 30, 1000  # messages of a known user
+TAIL = 1.4  # standard deviation of the logarithm of the messages beyond the shortest
 NEW_USER_MESSAGES = 120  # so that every new user has 80 for support and 40 to test
 
 
 def messages(
-    known_users: int = 300,
+    known_users: int = 400,
     new_users: int = 40,
-    median_messages: int = 70,
+    median_messages: int = 55,
     seed: int = 0,
     grammar: Grammar | None = None,
 ) -> tuple[Split, Truth]:
@@ -31,7 +32,7 @@ def messages(
     known_users, new_users : int
         Users to train on, and users held out whole.
     median_messages : int
-        Half the known users have more. Lengths are log-normal, from 30 to 1,000 messages.
+        Half the known users have more. Lengths have a heavy tail, from 30 to 1,000 messages.
     seed : int
         The same seed gives the same corpus on every machine.
     grammar : Grammar, optional
@@ -87,8 +88,8 @@ def write(
 def _history_lengths(users: int, median: int) -> np.ndarray:
     """Evenly spaced quantiles of a heavy-tailed law: the same lengths whatever the seed."""
     quantiles = (np.arange(users) + 0.5) / users
-    lengths = median * np.exp(ndtri(quantiles))  # log-normal
-    return np.clip(np.round(lengths), SHORTEST, LONGEST).astype(int)
+    lengths = SHORTEST + (median - SHORTEST) * np.exp(TAIL * ndtri(quantiles))
+    return np.minimum(np.round(lengths), LONGEST).astype(int)
 
 
 def _choose(probabilities: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -10,10 +10,10 @@ import numpy as np
 
 from .grammar import Grammar, Slot
 
-TOPIC_CONCENTRATION = 0.4  # Dirichlet: below 1, most users keep to a few topics
+TOPIC_CONCENTRATION = 0.2  # Dirichlet: below 1, most users keep to a few topics
 STYLE_DIMENSIONS = 3  # how users of one dialect differ: this many numbers each ...
-STYLE_SPREAD = 0.5  # ... and how far apart they are, in logits
-FOREIGN_WORDS = 0.05  # how often a personal slot holds a word that is not the user's own
+STYLE_SPREAD = 0.3  # ... and how far apart they are, in logits
+FOREIGN_WORDS = 0.25  # how often a personal slot holds a word that is not the user's own
 
 
 @dataclass(frozen=True, eq=False)
