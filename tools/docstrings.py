@@ -17,7 +17,10 @@ def number_sources(lines: list[str]) -> None:
 
 
 def _process(*event: Any) -> None:
-    number_sources(event[-1])
+    lines = event[-1]
+    if lines and lines[0].startswith("Alias for field number"):
+        lines.clear()  # what Python says of every field of every named tuple
+    number_sources(lines)
 
 
 def load_quietly(module: str) -> None:
