@@ -117,8 +117,7 @@ class BaseModel(keras.Model):
         TypeError, ValueError
             If the ids are no integers, or one is outside the vocabulary.
         """
-        logits = self.predict_on_batch(self._tokens(tokens, ndim=2))
-        return ops.convert_to_numpy(ops.log_softmax(logits))
+        return self._log_probs(self._tokens(tokens, ndim=2)).numpy()
 
     def begin(self, batch: int) -> State:
         """The state before any token: zeros, for every layer each ``(batch, hidden)``."""
@@ -147,6 +146,10 @@ class BaseModel(keras.Model):
         """
         log_probs, state = self._step(ops.convert_to_tensor(self._tokens(tokens, ndim=1)), state)
         return log_probs.numpy(), state
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32)])
+    def _log_probs(self, tokens: tf.Tensor) -> tf.Tensor:
+        return ops.log_softmax(self(tokens, training=False))  # (message, step, word)
 
     @tf.function(reduce_retracing=True)
     def _step(self, tokens: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:

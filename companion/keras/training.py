@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
 import keras
@@ -74,7 +74,7 @@ def train(
         recorder = _Recorder(data, config, bar)
         try:
             model.fit(
-                _batches(data.train, config),
+                _batches(data.train, lambda: _all_epochs(data.train.lengths, config)),
                 epochs=config.epochs,
                 steps_per_epoch=steps,
                 shuffle=False,
@@ -93,14 +93,13 @@ def train(
 
 def evaluate(model: keras.Model, corpus: Corpus) -> float:
     """Mean loss over all tokens of a corpus, in nats per token, without dropout."""
-    total, tokens = 0.0, 0
+    if not model.compiled:
+        model.compile(loss=_finite_loss, jit_compile=False)
     order = epoch_batches(corpus.lengths, EVALUATION_BATCH, seed=0, epoch=0, pool=len(corpus))
-    for messages in order:
-        inputs, targets = corpus.padded(messages)
-        logits = model.predict_on_batch((inputs, corpus.users[messages]))  # (batch, time, word)
-        count = np.count_nonzero(targets)
-        total, tokens = total + float(masked_loss(logits, targets)) * count, tokens + count
-    return total / tokens
+    losses = _Losses()
+    batches = _batches(corpus, lambda: order)
+    model.evaluate(batches, steps=len(order), callbacks=[losses], verbose=0)
+    return losses.mean(corpus, order)
 
 
 class _Rate(keras.optimizers.schedules.LearningRateSchedule):
@@ -115,11 +114,14 @@ class _Rate(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class _Adam(keras.optimizers.Adam):
-    """Adam that first adds up the gradients of an embedding's row, then clips.
+    """Adam as PyTorch has it: two things differ where every setting is the same.
 
-    TensorFlow gives the gradient of an embedding as one slice for every token read. Keras squares
-    the slices one by one, in the global norm as in Adam's second moment: a word that stands in a
-    batch n times in the same way would count n instead of n squared. PyTorch adds the slices up.
+    TensorFlow gives the gradient of an embedding as one slice for every token read, and Keras
+    squares the slices one by one, in the global norm as in Adam's second moment: a word that
+    stands in a batch n times counts n instead of n squared. Here the slices are added up first.
+
+    Keras adds epsilon before the correction of the second moment's bias, PyTorch and the paper
+    after it. At the first step, epsilon so counts 32 times as much.
     """
 
     def __init__(self, config: TrainingConfig, total: int) -> None:
@@ -141,10 +143,13 @@ class _Adam(keras.optimizers.Adam):
         dense = [None if g is None else tf.convert_to_tensor(g) for g in grads]
         norm = tf.debugging.check_numerics(tf.linalg.global_norm(dense), _NORM)
         clipped, _ = tf.clip_by_global_norm(dense, self.clip, use_norm=norm)
+        step = ops.cast(self.iterations + 1, "float32")
+        self.epsilon = ADAM_EPSILON * ops.sqrt(1.0 - ops.power(self.beta_2, step))
         super().apply(clipped, trainable_variables)
+        self.epsilon = ADAM_EPSILON
 
 
-_LOSS, _NORM = "training loss", "norm of the gradient"
+_LOSS, _NORM = "loss", "norm of the gradient"
 
 
 def _finite_loss(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -152,36 +157,55 @@ def _finite_loss(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return tf.debugging.check_numerics(masked_loss(logits, targets), _LOSS)
 
 
-class _Recorder(keras.callbacks.Callback):
+class _Losses(keras.callbacks.Callback):
+    """Notes the loss of every batch; Keras itself gives averages that weigh batches by messages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.losses: list[float] = []
+
+    def on_test_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Forget the batches before, so that the loss that follows is of one batch."""
+        self.model.reset_metrics()
+
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Note the loss."""
+        self.losses.append(float(logs["loss"]))
+
+    def mean(self, corpus: Corpus, order: list[np.ndarray]) -> float:
+        """Mean over the tokens of the last batches, which were these."""
+        tokens = [corpus.lengths[messages].sum() + len(messages) for messages in order]
+        return float(np.average(self.losses[-len(order) :], weights=tokens))
+
+
+class _Recorder(_Losses):
     """Writes the history, keeps the best weights and stops when patience runs out.
 
     ``keras.callbacks.EarlyStopping`` gives the best weights back only where training ends by
-    itself, and the averages of Keras weigh a batch by its messages instead of its tokens.
+    itself, not after Ctrl-C.
     """
 
     def __init__(self, data: Split, config: TrainingConfig, bar: Any) -> None:
         super().__init__()
         self.data, self.config, self.bar = data, config, bar
-        self.history = History()
+        self.history = History(steps=self.losses)
         self.best: list[np.ndarray] = []
         self.start = time.perf_counter()
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Forget the batches before, so that the loss that follows is of one batch."""
-        self.model.reset_metrics()
+        """Forget the batches before."""
+        self.on_test_batch_begin(batch)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Note the loss."""
-        self.history.steps.append(float(logs["loss"]))
+        self.on_test_batch_end(batch, logs)
         self.bar.update()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Validate, and keep the weights if they are the best so far."""
-        history = self.history
+        history, train = self.history, self.data.train
         loss = evaluate(self.model, self.data.validation)
-        if not math.isfinite(loss):
-            raise FloatingPointError(self._not_finite("validation loss"))
-        history.training.append(self._training_loss(epoch))
+        history.training.append(self.mean(train, _order(train.lengths, self.config, epoch)))
         history.seconds.append(time.perf_counter() - self.start)
         history.validation.append(loss)
         if loss == history.best_loss:
@@ -198,19 +222,12 @@ class _Recorder(keras.callbacks.Callback):
     def explain(self, error: tf.errors.InvalidArgumentError) -> NoReturn:
         """Say what was not finite, and when; other errors pass as they are."""
         for what in (_LOSS, _NORM):
-            if what in error.message:
+            if f"{what} : Tensor had" in error.message:
                 raise FloatingPointError(self._not_finite(what)) from None
         raise error
 
-    def _training_loss(self, epoch: int) -> float:
-        """Mean loss over the tokens of an epoch."""
-        lengths = self.data.train.lengths
-        order = _order(lengths, self.config, epoch)
-        tokens = [lengths[messages].sum() + len(messages) for messages in order]
-        return float(np.average(self.history.steps[-len(order) :], weights=tokens))
-
     def _not_finite(self, what: str) -> str:
-        epoch, step = len(self.history.validation) + 1, len(self.history.steps)
+        epoch, step = len(self.history.validation) + 1, len(self.losses)
         return (
             f"the {what} is not finite in epoch {epoch} after {step} steps: try a learning_rate "
             f"below {self.config.learning_rate:g} or a clip below {self.config.clip:g}. "
@@ -218,22 +235,27 @@ class _Recorder(keras.callbacks.Callback):
         )
 
 
-def _batches(corpus: Corpus, config: TrainingConfig) -> tf.data.Dataset:
-    """All batches of all epochs, one after the other.
+def _batches(corpus: Corpus, order: Callable[[], Iterable[np.ndarray]]) -> tf.data.Dataset:
+    """Padded batches of a corpus in this order.
 
     Not a ``keras.utils.PyDataset``: Keras derives the shapes of all its batches from the first
     two, and fails at the third where those happen to be of one width.
     """
 
     def stream() -> Iterator[tuple[tuple[np.ndarray, np.ndarray], np.ndarray]]:
-        for epoch in range(config.epochs):
-            for messages in _order(corpus.lengths, config, epoch):
-                inputs, targets = corpus.padded(messages)
-                yield (inputs, corpus.users[messages]), targets
+        for messages in order():
+            inputs, targets = corpus.padded(messages)
+            yield (inputs, corpus.users[messages]), targets
 
     # Widths left open: the training step is traced once, not once for every width
     signature = ((_TOKENS, _USERS), _TOKENS)
     return tf.data.Dataset.from_generator(stream, output_signature=signature).prefetch(2)
+
+
+def _all_epochs(lengths: np.ndarray, config: TrainingConfig) -> Iterator[np.ndarray]:
+    """The batches of every epoch, one after the other."""
+    for epoch in range(config.epochs):
+        yield from _order(lengths, config, epoch)
 
 
 def _order(lengths: np.ndarray, config: TrainingConfig, epoch: int) -> list[np.ndarray]:
