@@ -1,125 +1,45 @@
-"""Every plot of the book: one look, one size, one color and one marker per method.
+"""Every plot of the book, in one look: see :mod:`companion.looks`.
 
-Each function draws one figure in that look, whatever the settings outside are, and returns
+Each function draws one figure, whatever the settings outside are, and returns
 ``(figure, axes)``. Call :func:`apply` once in a notebook to have its own plots look alike and to
 store all of them crisp.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .history import History
+from .looks import BOUNDS, HURT, LOOKS, Look, apply, canvas, look, png, style
+from .measure.statistics import TOLERANCE
 from .measure.tables import AWARE, BLIND
 
-SIZE = (6.4, 3.6)  # inches
-DPI = 100  # shown; stored at twice that
-STYLE = {
-    "figure.figsize": SIZE,
-    "figure.dpi": DPI,
-    "savefig.dpi": 2 * DPI,
-    "figure.constrained_layout.use": True,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-    "savefig.transparent": False,
-    "axes.facecolor": "white",
-    "axes.edgecolor": "#444444",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "axes.labelsize": 10,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#E4E4E4",
-    "grid.linewidth": 0.8,
-    "xtick.labelsize": 9.5,
-    "ytick.labelsize": 9.5,
-    "legend.fontsize": 9.5,
-    "legend.frameon": False,
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws alike
-    "font.size": 10,
-    "text.color": "#222222",
-    "axes.labelcolor": "#222222",
-    "xtick.color": "#222222",
-    "ytick.color": "#222222",
-    "lines.linewidth": 1.8,
-    "lines.markersize": 6,
-    "svg.hashsalt": "companion",
-}
+__all__ = [
+    "LOOKS",
+    "Look",
+    "apply",
+    "canvas",
+    "gain_by_history",
+    "gain_by_user",
+    "gains_over_base",
+    "history_lengths",
+    "learning_curve",
+    "look",
+    "losses_between_bounds",
+    "png",
+    "scatter_by_group",
+    "style",
+]
 
 
-class Look(NamedTuple):
-    """How one method looks in every figure."""
-
-    color: str
-    marker: str
-
-
-LOOKS = {
-    "base model": Look("#626262", "o"),
-    "n-gram": Look("#A5A76A", "X"),
-    "unigram cache": Look("#E59014", "v"),
-    "bigram cache": Look("#57230E", "^"),
-    "user embedding": Look("#33AAEB", "s"),
-    "fine-tuning": Look("#B63900", "D"),
-    "user head": Look("#00B6B8", "P"),
-    "hypernetwork": Look("#980088", "p"),
-    "meta-learning": Look("#2175FF", "h"),
-    "combination": Look("#4200FA", "*"),
-}
-"""Colors found by search: any two stay apart (CIE76 distance of 27 or more) for normal vision,
-protanopia and deuteranopia, and each stands out from white (contrast of 2.5 or more)."""
-
-OTHER = Look("#000000", "o")
-HURT = "#000000"
-BOUNDS = {BLIND: ("#777777", (0, (5, 2))), AWARE: ("#000000", (0, (2, 1.5)))}  # color, dashes
-
-
-def look(name: str) -> Look:
-    """The look of a method: of the last one named in `name`, so that mixtures can be told apart.
-
-    ``"base model + unigram cache"`` looks like the unigram cache; a name that names no method of
-    the book is black.
-    """
-    lowered = name.lower()
-    found = {lowered.rfind(method): method for method in LOOKS if method in lowered}
-    return LOOKS[found[max(found)]] if found else OTHER
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """Give the book's look to the plots made inside ``with style():``."""
-    with mpl.rc_context(STYLE):
-        yield
-
-
-def apply() -> None:
-    """Give the book's look to all plots from here on, and show them crisp in a notebook."""
-    mpl.rcParams.update(STYLE)
-    if "inline" in mpl.get_backend():
-        from matplotlib_inline.backend_inline import set_matplotlib_formats
-
-        # neither cropped, so that all have one size, nor stamped with matplotlib's version
-        set_matplotlib_formats("retina", bbox_inches=None, metadata={"Software": None})
-
-
-def canvas(height: float = SIZE[1]) -> tuple[Figure, Axes]:
-    """An empty figure in the book's look, as wide as all, `height` inches high."""
-    with style():
-        return plt.subplots(figsize=(SIZE[0], height))
-
-
+@style()
 def losses_between_bounds(table: pd.DataFrame) -> tuple[Figure, Axes]:
     """Each model's loss as a dot between the two bounds, with its interval.
 
@@ -135,10 +55,11 @@ def losses_between_bounds(table: pd.DataFrame) -> tuple[Figure, Axes]:
     blind, aware = table.loc[BLIND, "loss"], table.loc[AWARE, "loss"]
     figure, axes = canvas(height=max(2.2, 1.4 + 0.36 * len(models)))
     axes.axvspan(aware, blind, color="#EEF3F8", zorder=0)
-    for name, at, side in ((AWARE, aware, "left"), (BLIND, blind, "right")):
-        _vertical_bound(axes, name, at, side)
     ends = blind - models[["captured_high", "captured_low"]] / 100 * (blind - aware)
     _dots(axes, models["loss"], ends.iloc[:, 0], ends.iloc[:, 1])
+    _vertical_bound(axes, AWARE, aware, "right")
+    left, right = axes.get_xlim()
+    _vertical_bound(axes, BLIND, blind, "left" if blind < left + 0.8 * (right - left) else "right")
     for row, captured in enumerate(models["captured"]):
         axes.annotate(
             _percent(captured), (1.02, row), xycoords=axes.get_yaxis_transform(), va="center"
@@ -148,6 +69,7 @@ def losses_between_bounds(table: pd.DataFrame) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+@style()
 def gains_over_base(table: pd.DataFrame) -> tuple[Figure, Axes]:
     """Each model's gain over the base model as a dot with its interval; for text without bounds.
 
@@ -164,6 +86,7 @@ def gains_over_base(table: pd.DataFrame) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+@style()
 def gain_by_user(gains: pd.Series, method: str) -> tuple[Figure, Axes]:
     """One bar per user, the one who gains most first: how many are helped, how many hurt.
 
@@ -175,20 +98,23 @@ def gain_by_user(gains: pd.Series, method: str) -> tuple[Figure, Axes]:
         Its name, which decides the color.
     """
     ordered = np.sort(gains.to_numpy())[::-1]
-    helped, hurt = ordered > 0, ordered < 0
+    helped, hurt = ordered > TOLERANCE, ordered < -TOLERANCE
     figure, axes = canvas()
+    handles = []
     for mask, color, verb in ((helped, look(method).color, "helped"), (hurt, HURT, "hurt")):
+        axes.bar(np.flatnonzero(mask), ordered[mask], width=0.85, color=color)
         label = f"{verb}: {mask.sum()} of {len(ordered)} users"
-        axes.bar(np.flatnonzero(mask), ordered[mask], width=0.85, color=color, label=label)
+        handles.append(Patch(color=color, label=label))
     axes.axhline(0, color="#444444", linewidth=0.8)
     axes.grid(visible=False, axis="x")
     axes.set_xticks([])
     axes.set_xlabel(f"users, from most to least gained by {method}")
     axes.set_ylabel("gain (nats per token)")
-    axes.legend(loc="upper right")
+    axes.legend(handles=handles, loc="upper right")
     return figure, axes
 
 
+@style()
 def gain_by_history(
     curves: Mapping[str, pd.DataFrame], xlabel: str = "messages in the user's history"
 ) -> tuple[Figure, Axes]:
@@ -202,9 +128,9 @@ def gain_by_history(
     """
     figure, axes = canvas()
     for name, curve in curves.items():
-        color, marker = look(name)
+        method, color = look(name), look(name).color
         axes.fill_between(curve.index, curve["low"], curve["high"], color=color, alpha=0.15, lw=0)
-        axes.plot(curve.index, curve["captured"], color=color, marker=marker, label=name)
+        axes.plot(curve.index, curve["captured"], label=name, **_line(method))
     for bound, level in ((BLIND, 0), (AWARE, 100)):
         color, dashes = BOUNDS[bound]
         axes.axhline(level, color=color, linestyle=dashes, linewidth=1.4, label=bound, zorder=1)
@@ -215,6 +141,7 @@ def gain_by_history(
     return figure, axes
 
 
+@style()
 def learning_curve(
     history: History,
     method: str = "base model",
@@ -232,11 +159,10 @@ def learning_curve(
         Losses of the bounds on the validation text, nats per token.
     """
     figure, axes = canvas()
-    color, marker = look(method)
     epochs = np.arange(1, len(history.training) + 1)
-    plain = {"color": color, "linestyle": ":", "label": "training (with dropout)"}
-    axes.plot(epochs, history.training, **plain)
-    axes.plot(epochs, history.validation, color=color, marker=marker, label="validation")
+    dotted = {"color": look(method).color, "linestyle": ":", "label": "training (with dropout)"}
+    axes.plot(epochs, history.training, **dotted)
+    axes.plot(epochs, history.validation, label="validation", **_line(look(method)))
     for name, level in ((BLIND, blind), (AWARE, aware)):
         if level is not None:
             bound, dashes = BOUNDS[name]
@@ -248,6 +174,7 @@ def learning_curve(
     return figure, axes
 
 
+@style()
 def scatter_by_group(
     points: np.ndarray,
     groups: Sequence[str],
@@ -270,15 +197,15 @@ def scatter_by_group(
     if len(names) > len(LOOKS):
         raise ValueError(f"groups must be at most {len(LOOKS)}, not {len(names)}")
     figure, axes = canvas()
-    for name, (color, marker) in zip(names, reversed(LOOKS.values()), strict=False):
-        style = {"color": color, "marker": marker, "edgecolor": "white", "linewidth": 0.6}
-        axes.scatter(*points[groups == name].T, s=52, label=str(name), **style)
+    for name, method in zip(names, reversed(LOOKS.values()), strict=False):
+        axes.plot(*points[groups == name].T, label=str(name), **_line(method), linestyle="")
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
     return figure, axes
 
 
+@style()
 def history_lengths(counts: np.ndarray, bins: int = 16) -> tuple[Figure, Axes]:
     """How many users have how many messages, on a logarithmic axis.
 
@@ -310,12 +237,18 @@ def history_lengths(counts: np.ndarray, bins: int = 16) -> tuple[Figure, Axes]:
 def _dots(axes: Axes, values: pd.Series, low: pd.Series, high: pd.Series) -> None:
     """One row per model, the first on top: a dot with its interval, in the method's look."""
     for row, (name, value) in enumerate(values.items()):
-        color, marker = look(str(name))
-        axes.plot([low.iloc[row], high.iloc[row]], [row, row], color=color, linewidth=2.4)
-        axes.plot(value, row, marker=marker, color=color, markersize=8, markeredgecolor="white")
+        method = look(str(name))
+        ends = [low.iloc[row], high.iloc[row]]
+        axes.plot(ends, [row, row], color=method.color, marker="|", markersize=9, mec=method.color)
+        axes.plot(value, row, **_line(method))
     axes.set_yticks(range(len(values)), values.index)
     axes.set_ylim(len(values) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
+
+
+def _line(method: Look) -> dict[str, object]:
+    """Arguments of a line and its markers."""
+    return {"color": method.color, "marker": method.marker, "markersize": method.size}
 
 
 def _vertical_bound(axes: Axes, name: str, at: float, side: str) -> None:
@@ -323,18 +256,20 @@ def _vertical_bound(axes: Axes, name: str, at: float, side: str) -> None:
     color, dashes = BOUNDS[name]
     axes.axvline(at, color=color, linestyle=dashes, linewidth=1.4)
     place = {"xycoords": axes.get_xaxis_transform(), "ha": side, "va": "bottom"}
-    axes.annotate(name.replace(" ", "\n"), (at, 1.02), color=color, fontsize=9.5, **place)
+    axes.annotate(name.replace(" ", "\n"), (at, 1.02), fontsize=9.5, **place)
 
 
 def _log_messages(axes: Axes, values: np.ndarray) -> None:
     """A logarithmic axis of message counts, in plain numbers; from 0 where there is a 0."""
-    if np.min(values) < 1:
-        axes.set_xscale("symlog", linthresh=1, linscale=0.5)
+    values = np.unique(values)
+    if values[0] == 0:
+        axes.set_xscale("symlog", linthresh=values[1] if len(values) > 1 else 1, linscale=0.5)
+        ticks = values
     else:
         axes.set_xscale("log")
-    low, high = np.min(values), np.max(values)
-    candidates = np.array([0, *(m * 10**e for e in range(7) for m in (1, 2, 5))])
-    axes.set_xticks(candidates[(candidates >= 0.8 * low) & (candidates <= 1.2 * high)])
+        ticks = np.array([m * 10**e for e in range(7) for m in (1, 2, 5)])
+        ticks = ticks[(ticks >= values[0]) & (ticks <= values[-1])]
+    axes.set_xticks(ticks)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.minorticks_off()
 
