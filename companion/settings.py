@@ -36,10 +36,10 @@ class BaseModelConfig:
 
     cell: Literal["lstm", "gru"] = "lstm"
     embedding: int = 96
-    hidden: int = 192
+    hidden: int = 128
     layers: int = 1
-    dropout: float = 0.2
-    tied: bool = False
+    dropout: float = 0.1
+    tied: bool = True
 
     def __post_init__(self) -> None:
         if self.cell not in ("lstm", "gru"):
@@ -82,9 +82,9 @@ class TrainingConfig:
         If a field has the wrong type or lies outside its range; the message says what is allowed.
     """
 
-    epochs: int = 10
-    batch_size: int = 64
-    learning_rate: float = 4e-3
+    epochs: int = 6
+    batch_size: int = 32
+    learning_rate: float = 1e-2
     warmup: float = 0.1
     clip: float = 1.0
     patience: int = 3
