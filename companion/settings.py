@@ -88,7 +88,7 @@ class TrainingConfig:
     warmup: float = 0.1
     clip: float = 1.0
     patience: int = 3
-    weight_decay: float = 0.0
+    weight_decay: float = 0.05
     seed: int = 0
     pool: int = 50
 
