@@ -48,6 +48,9 @@ class Corpus:
             raise ValueError(f"starts, lengths, users and times differ in length: {columns}")
         if self.tokens.dtype != np.int32:
             raise TypeError(f"tokens must be int32, not {self.tokens.dtype}")
+        ends = self.starts + self.lengths
+        if len(self) and not (self.starts.min() >= 0 and ends.max() <= len(self.tokens)):
+            raise ValueError(f"messages must lie within the {len(self.tokens)} tokens")
         if len(self.users) and not 0 <= self.users.min() <= self.users.max() < self.n_users:
             raise ValueError(f"users must lie in 0 to {self.n_users - 1}")
 

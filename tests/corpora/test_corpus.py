@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -209,3 +211,11 @@ def test_fingerprints_tell_corpora_apart():
     assert len(fingerprints) == 5
     assert build(base).fingerprint == build(base).fingerprint
     assert build(base).select(np.array([0])).fingerprint not in fingerprints
+
+
+def test_messages_must_lie_within_the_tokens():
+    corpus = Corpus.from_messages([["a", "b"], ["c"]], users=["x", "y"])
+    with pytest.raises(ValueError, match="within the 3 tokens"):
+        replace(corpus, lengths=corpus.lengths + 1)
+    with pytest.raises(ValueError, match="within the 3 tokens"):
+        replace(corpus, starts=corpus.starts - 1)

@@ -120,7 +120,9 @@ def test_posterior_is_bayes_rule_over_whole_messages(tiny):
     corpus = corpus.with_vocabulary(truth.vocabulary)
     tables = [enumerate_messages(grammar, profiles, user) for user in range(4)]
     texts = [tuple(corpus.text(i).split()) for i in range(3)]
-    weights = np.array([p * np.prod([t[m] for m in texts]) for p, t in zip(truth.prior, tables)])
+    weights = np.array(
+        [p * np.prod([t[m] for m in texts]) for p, t in zip(truth.prior, tables, strict=True)]
+    )
     assert truth.posterior(corpus) == pytest.approx(weights / weights.sum())
 
 
