@@ -155,7 +155,7 @@ def test_seed_decides_the_weights_and_the_global_state_stays():
 
 
 def test_initial_weights_follow_the_shared_recipe():
-    config = BaseModelConfig(embedding=40, hidden=50)
+    config = BaseModelConfig(embedding=40, hidden=50, tied=False)
     w = dict(BaseModel(300, config).named_parameters())
     assert 0.04 < w["embedding.weight"].abs().max() <= 0.05
     recurrent = w["recurrent.weight_hh_l0"]
