@@ -71,7 +71,9 @@ class BaseModel(nn.Module):
         Tensor
             ``(batch, time, word)``
         """
-        return self._read(tokens, None)[0]
+        embedded = self.dropout(self.embedding(tokens))  # (batch, time, embedding)
+        hidden, _ = self.recurrent(embedded)  # (batch, time, hidden)
+        return self._logits(hidden)  # (batch, time, word)
 
     def log_probs(self, tokens: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
         """Natural-log probabilities of the next token at every step, without dropout.
@@ -122,23 +124,32 @@ class BaseModel(nn.Module):
             The state after these tokens.
         """
         with evaluating(self):
-            logits, state = self._read(self._tokens(tokens, ndim=1)[:, None], state)
-            return logits[:, 0].log_softmax(-1).cpu().numpy(), state  # (batch, word)
+            embedded = self.embedding(self._tokens(tokens, ndim=1))  # (batch, embedding)
+            state = self._advance(embedded, state)
+            logits = self._logits(state[0][-1])  # (batch, word)
+            return logits.log_softmax(-1).cpu().numpy(), state
 
-    def _read(
-        self, tokens: Tensor, state: tuple[Tensor, ...] | None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Logits after every token, and the state after the last."""
-        embedded = self.dropout(self.embedding(tokens))  # (batch, time, embedding)
-        if self.config.cell == "lstm":
-            hidden, state = self.recurrent(embedded, state)  # (batch, time, hidden)
-        else:
-            hidden, last = self.recurrent(embedded, state and state[0])  # (batch, time, hidden)
-            state = (last,)
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """Logits from hidden states, ``(..., hidden)`` to ``(..., word)``."""
         hidden = self.dropout(hidden)
         if self.projection is not None:
-            hidden = self.projection(hidden)  # (batch, time, embedding)
-        return self.output(hidden), state  # (batch, time, word)
+            hidden = self.projection(hidden)  # (..., embedding)
+        return self.output(hidden)
+
+    def _advance(self, inputs: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The state after one more input ``(batch, embedding)``.
+
+        A cell at a time: ``nn.LSTM`` arranges its weights anew at every call, which costs more
+        than one step does.
+        """
+        layers = []
+        for weights, *before in zip(self.recurrent.all_weights, *state, strict=True):
+            if self.config.cell == "lstm":
+                layers.append(torch.lstm_cell(inputs, before, *weights))
+            else:
+                layers.append((torch.gru_cell(inputs, *before, *weights),))
+            inputs = layers[-1][0]  # (batch, hidden)
+        return tuple(torch.stack(part) for part in zip(*layers, strict=True))
 
     def _build(self, config: BaseModelConfig) -> None:
         """The layers."""
@@ -245,14 +256,16 @@ def fingerprint(model: BaseModel) -> str:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; the mode from before comes back after it."""
-    was_training = model.training
-    model.eval()
+    """Evaluation mode without gradients; every layer's mode from before comes back after it."""
+    training = [layer for layer in model.modules() if layer.training]
+    for layer in training:
+        layer.training = False
     try:
         with torch.inference_mode():
             yield
     finally:
-        model.train(was_training)
+        for layer in training:
+            layer.training = True
 
 
 def _recurrent_layers(config: BaseModelConfig) -> nn.LSTM | nn.GRU:

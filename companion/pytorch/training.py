@@ -69,7 +69,7 @@ def train(
     """
     _check(data)
     history, best = History(), {}
-    order = EpochOrder(data.train.lengths, config)
+    order = _EpochOrder(data.train.lengths, config)
     bar = progress_bar(config.epochs * len(order), "training", "batch", progress)
     devices = [_device(model)] if _device(model).type == "cuda" else []
     with bar, torch.random.fork_rng(devices):  # dropout draws from PyTorch's own random state
@@ -103,7 +103,7 @@ def evaluate(model: nn.Module, corpus: Corpus) -> float:
     return total / tokens
 
 
-class MessageBatches(Dataset):
+class _MessageBatches(Dataset):
     """A corpus whose padded batches are cut out in one go."""
 
     def __init__(self, corpus: Corpus, device: torch.device) -> None:
@@ -120,7 +120,7 @@ class MessageBatches(Dataset):
         return inputs, targets, users
 
 
-class EpochOrder(Sampler):
+class _EpochOrder(Sampler):
     """The batches of one epoch, in the order that the twins share."""
 
     def __init__(self, lengths: np.ndarray, config: TrainingConfig) -> None:
@@ -143,7 +143,7 @@ class _Loop:
         self,
         model: nn.Module,
         config: TrainingConfig,
-        order: EpochOrder,
+        order: _EpochOrder,
         history: History,
         bar: Any,
     ) -> None:
@@ -207,10 +207,10 @@ class _Loop:
 
 
 def _loader(
-    corpus: Corpus, order: EpochOrder | list[np.ndarray], device: torch.device
+    corpus: Corpus, order: _EpochOrder | list[np.ndarray], device: torch.device
 ) -> DataLoader:
     """Batches of a corpus in this order; they come whole, so nothing is left to collate."""
-    batches = MessageBatches(corpus, device)
+    batches = _MessageBatches(corpus, device)
     return DataLoader(batches, batch_sampler=order, collate_fn=lambda batch: batch)
 
 
@@ -238,4 +238,4 @@ def _restore(model: nn.Module, weights: dict[str, Tensor]) -> None:
             model.get_parameter(name).copy_(weight)
 
 
-__all__ = ["EpochOrder", "MessageBatches", "evaluate", "masked_loss", "train"]
+__all__ = ["evaluate", "masked_loss", "train"]

@@ -146,6 +146,13 @@ def test_bad_tokens(wrong, error, says):
         BaseModel(WORDS, VARIANTS[0]).log_probs(wrong)
 
 
+def test_modes_of_single_layers_come_back_too():
+    model = BaseModel(WORDS, VARIANTS[0]).train()
+    model.embedding.eval()
+    model.log_probs(tokens())
+    assert [model.training, model.recurrent.training, model.embedding.training] == [1, 1, 0]
+
+
 def test_seed_decides_the_weights_and_the_global_state_stays():
     before = torch.random.get_rng_state()
     models = [BaseModel(WORDS, VARIANTS[0], seed=seed) for seed in (1, 1, 2)]
