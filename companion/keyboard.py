@@ -110,9 +110,9 @@ class Keyboard:
         return [words[i] for i in order], np.array(order, dtype=np.int64)
 
     def _beginning_with(self, prefix: str) -> np.ndarray:
-        """Ids of the real words that begin with these letters."""
+        """Ids of the real words that begin with these letters, ascending."""
         words, ids = self._alphabet
-        return ids[bisect_left(words, prefix) : bisect_left(words, prefix + "\U0010ffff")]
+        return np.sort(ids[bisect_left(words, prefix) : bisect_left(words, prefix + "\U0010ffff")])
 
 
 __all__ = ["Keyboard", "Stepping"]

@@ -7,7 +7,7 @@ from scipy import sparse
 
 from companion.corpora import BEGIN, PADDING, Corpus
 
-from .counts import check_tokens, log, lookup, stream
+from .counts import add_rows, check_tokens, log, lookup, stream
 
 
 class UnigramCache:
@@ -62,14 +62,15 @@ class UnigramCache:
         """
         users = _known(users, len(self._totals))
         counts = self._counts[users].toarray()  # (users, words)
-        return _smoothed(counts, self._everybody, self._totals[users], self.strength)
+        counts += np.float32(self.strength) * self._everybody
+        return counts / (self._totals[users] + np.float32(self.strength))[:, None]
 
     def log_ratio(self, users: np.ndarray) -> np.ndarray:
         """How much more often each user writes a word than everybody, ``(users, words)``, nats.
 
         0 for tokens that never come next, and for every word of a user without a history.
         """
-        ratio = np.ones((len(users), self._size))
+        ratio = np.ones((len(users), self._size), dtype=np.float32)
         can_come = self._everybody > 0
         np.divide(self.frequencies(users), self._everybody, out=ratio, where=can_come)
         return np.log(ratio, out=ratio)
@@ -117,12 +118,15 @@ class BigramCache:
     def __call__(self, tokens: np.ndarray, users: np.ndarray) -> np.ndarray:
         """Log-probabilities of the next token, ``(message, step, word)``."""
         check_tokens(tokens, self._size)
-        smoother = self._unigrams.frequencies(users)[:, None, :]  # (message, 1, word)
-        probability = np.tile(smoother, (1, tokens.shape[1], 1)).reshape(-1, self._size)
         keys = (np.asarray(users)[:, None].astype(np.int64) * self._size + tokens).ravel()
         known, rows = lookup(self._keys, keys)
-        counts, totals = self._counts[rows[known]].toarray(), self._totals[rows[known]]
-        probability[known] = _smoothed(counts, probability[known], totals, self.strength)
+        at = np.flatnonzero(known)
+        totals = np.zeros(len(keys), dtype=np.float32)
+        totals[at] = self._totals[rows[at]]
+        smoother = self._unigrams.frequencies(users)  # (message, word)
+        share = (self.strength / (totals + self.strength)).reshape(*tokens.shape, 1)
+        probability = (share * smoother[:, None, :]).reshape(-1, self._size)  # (position, word)
+        add_rows(probability, at, self._counts, rows[at], 1 / (totals[at] + self.strength))
         return log(probability).reshape(*tokens.shape, self._size)
 
     def bytes_per_user(self) -> np.ndarray:
@@ -140,22 +144,15 @@ def _frequencies(train: Corpus) -> np.ndarray:
     _, words, _ = stream(train)
     counts = np.bincount(words, minlength=len(train.vocabulary)) + 1.0
     counts[[PADDING, BEGIN]] = 0.0  # never come next
-    return counts / counts.sum()
+    return (counts / counts.sum()).astype(np.float32)
 
 
 def _count(rows: np.ndarray, words: np.ndarray, n_rows: int, size: int) -> sparse.csr_array:
     """How often each word stands with each row, ``(rows, words)``."""
-    ones = np.ones(len(words))
+    ones = np.ones(len(words), dtype=np.float32)
     counts = sparse.csr_array((ones, (rows, words)), shape=(n_rows, size))
     counts.sum_duplicates()
     return counts
-
-
-def _smoothed(
-    counts: np.ndarray, smoother: np.ndarray, totals: np.ndarray, strength: float
-) -> np.ndarray:
-    """Counts ``(rows, words)`` with `strength` tokens of a smoother distribution added."""
-    return (counts + strength * smoother) / (totals + strength)[:, None]
 
 
 def _known(users: np.ndarray, n_users: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import sparse
 
 from companion.corpora import BEGIN, END, Corpus
 
@@ -32,6 +33,18 @@ def lookup(keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray
     rows = np.searchsorted(keys, wanted)
     rows[rows == len(keys)] = 0
     return (keys[rows] == wanted if len(keys) else np.zeros(len(wanted), dtype=bool)), rows
+
+
+def add_rows(
+    dense: np.ndarray, at: np.ndarray, table: sparse.csr_array, rows: np.ndarray, scale: np.ndarray
+) -> None:
+    """Add rows of a sparse table, each times its scale, to rows of a dense one, in place.
+
+    Only what is stored is touched: most words never followed most contexts.
+    """
+    chosen = table[rows]
+    within = np.repeat(np.arange(len(rows)), np.diff(chosen.indptr))
+    dense[at[within], chosen.indices] += chosen.data * scale[within]
 
 
 def log(probability: np.ndarray) -> np.ndarray:

@@ -128,18 +128,18 @@ def rescale(model: Model, cache: UnigramCache, power: float = 0.75) -> Model:
 def choose_power(model: Model, cache: UnigramCache, validation: Corpus) -> float:
     """The power of :func:`rescale`, from 0 to 1.5, with the lowest loss on `validation`.
 
-    The loss is convex in the power; it is computed at sixteen of them in one pass, and a parabola
+    The loss is convex in the power; it is computed at eleven of them in one pass, and a parabola
     through the lowest and its neighbors finds the rest.
     """
-    powers, losses = np.linspace(0, 1.5, 16), np.zeros(16)
+    powers, losses = np.linspace(0, 1.5, 11), np.zeros(11)
     targets = targets_of(validation)
     for places, log_probs in predictions(model, validation):
         ratio = cache.log_ratio(targets["user"][places])  # (targets, words)
         own = np.arange(len(places)), targets["token"][places]
-        losses -= log_probs[own].sum() + powers * ratio[own].sum()
-        weights, step = np.exp(log_probs), np.exp(powers[1] * ratio)
+        losses -= log_probs[own].sum(dtype=float) + powers * ratio[own].sum(dtype=float)
+        weights, step = np.exp(log_probs), np.exp(np.float32(powers[1]) * ratio)
         for i in range(len(powers)):
-            losses[i] += np.log(weights.sum(axis=1)).sum()
+            losses[i] += np.log(weights.sum(axis=1)).sum(dtype=float)
             weights *= step
     i = int(np.clip(np.argmin(losses), 1, len(powers) - 2))
     curve = np.polynomial.Polynomial.fit(powers[i - 1 : i + 2], losses[i - 1 : i + 2], 2)

@@ -7,7 +7,7 @@ from scipy import sparse
 
 from companion.corpora import BEGIN, PADDING, Corpus
 
-from .counts import check_tokens, log, lookup, stream
+from .counts import add_rows, check_tokens, log, lookup, stream
 
 
 class NGram:
@@ -37,7 +37,12 @@ class NGram:
             raise ValueError(f"order must be at least 1 and fit {size} words, not {order}")
         self.order, self._size = order, size
         grams = _grams(train, order)
-        self._levels = [_Level(*_counted(grams, n, size), size) for n in range(1, order + 1)]
+        lowest, *self._levels = [
+            _Level(*_counted(grams, n, size), size) for n in range(1, order + 1)
+        ]
+        uniform = np.full(size, 1.0 / (size - 2))
+        uniform[[PADDING, BEGIN]] = 0.0
+        self._unigrams = (lowest.table.toarray()[0] + lowest.left_over * uniform).astype(np.float32)
 
     def __repr__(self) -> str:
         return f"NGram(order={self.order}, words={self._size})"
@@ -45,10 +50,15 @@ class NGram:
     def __call__(self, tokens: np.ndarray, users: np.ndarray) -> np.ndarray:
         """Log-probabilities of the next token, ``(message, step, word)``; `users` is not read."""
         check_tokens(tokens, self._size)
-        probability = np.full((tokens.size, self._size), 1.0 / (self._size - 2))
-        probability[:, [PADDING, BEGIN]] = 0.0
-        for n, level in enumerate(self._levels):
-            level.interpolate(probability, _contexts(tokens, n, self._size).ravel())
+        scale = np.ones(tokens.size, dtype=np.float32)  # what the orders so far have left over
+        found = []
+        for n, level in reversed(list(enumerate(self._levels, start=1))):
+            known, rows = lookup(level.contexts, _contexts(tokens, n, self._size).ravel())
+            found.append((np.flatnonzero(known), level, rows[known], scale[known]))
+            scale[known] *= level.left_over[rows[known]]
+        probability = np.outer(scale, self._unigrams)  # (position, word)
+        for at, level, rows, share in found:
+            add_rows(probability, at, level.table, rows, share)
         return log(probability).reshape(*tokens.shape, self._size)
 
 
@@ -63,14 +73,8 @@ class _Level:
         discount = _discount(counts)
         shares = (counts - discount) / totals[rows]
         shape = (len(self.contexts), size)
-        self.table = sparse.csr_array((shares, (rows, words)), shape=shape)
-        self.left_over = discount * np.bincount(rows) / totals
-
-    def interpolate(self, probability: np.ndarray, contexts: np.ndarray) -> None:
-        """Turn the lower order's probabilities ``(position, word)`` into this order's, in place."""
-        known, rows = lookup(self.contexts, contexts)
-        probability[known] *= self.left_over[rows[known], None]
-        probability[known] += self.table[rows[known]].toarray()
+        self.table = sparse.csr_array((shares.astype(np.float32), (rows, words)), shape=shape)
+        self.left_over = (discount * np.bincount(rows) / totals).astype(np.float32)
 
 
 def _discount(counts: np.ndarray) -> float:

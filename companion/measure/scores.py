@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from companion.corpora import BEGIN, END, PADDING, UNKNOWN, Corpus
+from companion.progress import progress_bar
 
 from .counts import stream
 from .suggestions import SHOWN, Suggestions
@@ -144,7 +144,7 @@ def predictions(
         ``(targets, words)``.
     """
     first = np.cumsum(corpus.lengths + 1) - (corpus.lengths + 1)
-    with tqdm(total=len(corpus), unit="message", disable=not progress) as bar:
+    with progress_bar(len(corpus), "scoring", "message", show=progress) as bar:
         for batch in _batches(corpus, batch_size):
             inputs, targets = corpus.padded(batch)
             users = corpus.users[batch]

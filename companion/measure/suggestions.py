@@ -61,20 +61,18 @@ class Suggestions:
 
     def _letters_before_shown(self, before: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Letters to type until the target is among the words shown, ``(targets,)`` int."""
-        # words with one beginning stand side by side in the alphabet: a difference counts them
-        counts = np.zeros((len(targets), len(self._alphabetical) + 1), dtype=np.int32)
-        np.cumsum(before[:, self._alphabetical], axis=1, out=counts[:, 1:])
-        first, last = self._ranges[:, targets]  # (targets, letters typed)
-        rows = np.arange(len(targets))[:, None]
-        hidden = counts[rows, last] - counts[rows, first] >= SHOWN  # (targets, letters typed)
-        return hidden.sum(axis=1)
+        ordered = before.take(self._alphabetical, axis=1)
+        # words with one beginning stand side by side in the alphabet: a range holds them all
+        ranges = self._ranges[:, targets] + ordered.shape[1] * np.arange(len(targets))[:, None]
+        first, last = np.searchsorted(np.flatnonzero(ordered), ranges)  # (targets, letters typed)
+        return np.count_nonzero(last - first >= SHOWN, axis=1)
 
 
 def _before(log_probs: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Whether each word is suggested before the target, ``(targets, words)`` bool."""
     own = np.take_along_axis(log_probs, targets[:, None], axis=1)
     before = log_probs > own
-    rows, words = np.nonzero(log_probs == own)
+    rows, words = np.divmod(np.flatnonzero(log_probs == own), log_probs.shape[1])
     tied = words < targets[rows]
     before[rows[tied], words[tied]] = True
     return before

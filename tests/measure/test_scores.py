@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from companion.corpora import END, UNKNOWN, Corpus, Vocabulary
+from companion.keyboard import Keyboard
 from companion.measure import score, score_targets, summed, target_log_probs
 from tests.measure.synthetic import Arbitrary, corpora, normalized, scattered
 
@@ -80,6 +81,35 @@ def test_targets_stand_in_the_order_of_the_corpus(corpus, batch_size):
     np.testing.assert_allclose(table["log_prob"], expected)
     np.testing.assert_allclose(target_log_probs(model, corpus, batch_size), expected)
     assert (table["user"] == corpus.users[table["message"]]).all()
+
+
+class Stepping:
+    """An arbitrary model that reads one token at a time."""
+
+    def __init__(self, model):
+        self.table = model.table
+
+    def begin(self, batch):
+        return None
+
+    def step(self, tokens, state, users=None):
+        return self.table[users, tokens], state
+
+
+@settings(max_examples=25, deadline=None)
+@given(corpora(max_messages=3), st.sampled_from([None, 2]))
+def test_keystrokes_saved_are_those_of_the_keyboard(corpus, levels):
+    model = Arbitrary(corpus, levels=levels)
+    targets = score_targets(model, corpus)
+    for message in range(len(corpus)):
+        keyboard = Keyboard(Stepping(model), corpus.vocabulary, int(corpus.users[message]))
+        words, pressed = corpus.vocabulary.decode(corpus.words(message)), []
+        for place, word in enumerate(words):
+            suggested = (keyboard.suggest(words[:place], word[:n]) for n in range(len(word)))
+            shown = (n for n, three in enumerate(suggested) if word in three)
+            pressed.append(next(shown, len(word)) + 1)
+        of_message = targets[(targets["message"] == message) & (targets["rank"] >= 0)]
+        assert (of_message["keystrokes"] - of_message["saved"]).tolist() == pressed
 
 
 def test_large_vocabularies_go_in_smaller_batches(monkeypatch):
