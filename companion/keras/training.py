@@ -68,8 +68,10 @@ def train(
     _check(data)
     steps = math.ceil(len(data.train) / config.batch_size)
     _reseed(model, config.seed)
+    optimizer = _Adam(config, config.epochs * steps)
+    optimizer.build(model.trainable_variables)  # TensorFlow traces twice a step that makes weights
     # Without XLA, which compiles anew for every width of a batch and takes longer than it saves
-    model.compile(_Adam(config, config.epochs * steps), _finite_loss, jit_compile=False)
+    model.compile(optimizer, _finite_loss, jit_compile=False)
     with progress_bar(config.epochs * steps, "training", "batch", progress) as bar:
         recorder = _Recorder(data, config, bar)
         try:
@@ -145,7 +147,8 @@ class _Adam(keras.optimizers.Adam):
         clipped, _ = tf.clip_by_global_norm(dense, self.clip, use_norm=norm)
         step = ops.cast(self.iterations + 1, "float32")
         self.epsilon = ADAM_EPSILON * ops.sqrt(1.0 - ops.power(self.beta_2, step))
-        super().apply(clipped, trainable_variables)
+        with tf.control_dependencies([norm]):  # weight decay needs no gradient, and would not wait
+            super().apply(clipped, trainable_variables)
         self.epsilon = ADAM_EPSILON
 
 
@@ -208,7 +211,7 @@ class _Recorder(_Losses):
         history.training.append(self.mean(train, _order(train.lengths, self.config, epoch)))
         history.seconds.append(time.perf_counter() - self.start)
         history.validation.append(loss)
-        if loss == history.best_loss:
+        if history.best_epoch == epoch:
             self.best = [weight.numpy() for weight in self.model.trainable_variables]
         self.model.stop_training = history.out_of_patience(self.config.patience)
         self.bar.set_postfix(epoch=epoch + 1, loss=f"{loss:.3f}")

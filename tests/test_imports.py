@@ -1,0 +1,58 @@
+"""What an import loads, and how long it takes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+SETTINGS = "import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'; "
+EVERYTHING = (
+    "import importlib, pkgutil, {0}\n"
+    "for m in pkgutil.iter_modules({0}.__path__): importlib.import_module('{0}.' + m.name)\n"
+)
+LOADED = (
+    "import sys, json; print(json.dumps([m for m in ('torch', 'tensorflow') if m in sys.modules]))"
+)
+QUICK = 0.1  # seconds
+
+
+def python(code):
+    """What a fresh interpreter prints last."""
+    run = subprocess.run(
+        [sys.executable, "-c", SETTINGS + code], capture_output=True, text=True, check=True
+    )
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("package", "frameworks"),
+    [
+        ("companion.corpora", []),
+        ("companion.measure", []),
+        ("companion.pytorch", ["torch"]),
+        ("companion.keras", ["tensorflow"]),
+    ],
+)
+def test_no_framework_is_loaded_but_its_own(package, frameworks):
+    assert python(EVERYTHING.format(package) + LOADED) == frameworks
+
+
+@pytest.mark.parametrize("name", ["keyboard", "keeping", "files", "settings", "history"])
+def test_what_the_twins_share_loads_no_framework(name):
+    assert python(f"import companion.{name}\n" + LOADED) == []
+
+
+def test_the_check_sees_what_is_loaded():
+    code = "import sys; sys.modules['torch'] = sys\nimport companion\n"
+    assert python(code + LOADED) == ["torch"]
+
+
+def test_import_is_quick():
+    code = (
+        "import sys, time; before = {*sys.modules}; start = time.perf_counter(); import companion\n"
+        "print([time.perf_counter() - start, sorted({*sys.modules} - before)])"
+    ).replace("print(", "import json; print(json.dumps(") + ")"
+    seconds, loaded = zip(*(python(code) for _ in range(3)), strict=True)
+    assert min(seconds) < QUICK  # the least of three: a busy machine adds, it never takes away
+    assert all(not name.startswith(("numpy", "pandas", "scipy")) for name in loaded[0])
