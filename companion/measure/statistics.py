@@ -8,16 +8,16 @@ write; ``by="user"`` counts each user once.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, Union
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 By = Literal["token", "user"]
-Scores = pd.DataFrame | Mapping[str, np.ndarray]
-"""A table of scores; or, inside :func:`interval`, its columns with users along the last axis."""
+Scores = Union[pd.DataFrame, "_Drawn"]
+"""A table of scores; or, inside :func:`interval`, users drawn from one, along the last axis."""
 
 TOLERANCE = 1e-3  # nats per token: a tenth of a percent of perplexity is no change
 
@@ -157,12 +157,10 @@ def interval(
     .. [1] Efron, B. and Tibshirani, R. J. An Introduction to the Bootstrap. Chapman & Hall, 1993.
     """
     check_paired(*scores)
-    columns = [{name: table[name].to_numpy(float) for name in table} for table in scores]
     users = np.arange(len(scores[0]))
 
     def of_resampled(places: np.ndarray, axis: int) -> np.ndarray:
-        drawn = [{name: c[places] for name, c in table.items()} for table in columns]
-        return np.asarray(statistic(*drawn, **options))
+        return np.asarray(statistic(*(_Drawn(table, places) for table in scores), **options))
 
     if len(users) < 2:
         raise ValueError("scores has one user: an interval over users needs at least two")
@@ -210,13 +208,23 @@ def check_paired(*scores: Scores) -> None:
             )
 
 
+class _Drawn:
+    """Users drawn from a table, ``(..., users)``; only the columns asked for are."""
+
+    def __init__(self, table: pd.DataFrame, places: np.ndarray) -> None:
+        self._table, self._places = table, places
+
+    def __getitem__(self, column: str) -> np.ndarray:
+        return self._table[column].to_numpy(float)[self._places]
+
+
 def _ratio(scores: Scores, part: str, whole: str, by: By) -> float:
     """Sum of one column over sum of another, or the mean over users of their quotients."""
     if by not in ("token", "user"):
         raise ValueError(f'by must be "token" or "user", not {by!r}')
-    if not np.size(scores[part]):
-        raise ValueError("scores is empty: no user was measured")
     parts, wholes = np.asarray(scores[part]), np.asarray(scores[whole])  # (..., users)
+    if not parts.size:
+        raise ValueError("scores is empty: no user was measured")
     with np.errstate(invalid="ignore"):  # a user without a real word has no accuracy
         if by == "token":
             return parts.sum(axis=-1) / wholes.sum(axis=-1)
