@@ -43,6 +43,8 @@ def test_loss_leaves_padding_out_and_counts_every_token_once():
     log_probs = tf.nn.log_softmax(logits).numpy()
     each = [log_probs[i, j, t] for i, row in enumerate(targets) for j, t in enumerate(row) if t]
     assert float(masked_loss(logits, targets)) == pytest.approx(-np.mean(each), abs=1e-6)
+    of_keras = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=PADDING)
+    assert float(masked_loss(logits, targets)) == pytest.approx(float(of_keras(targets, logits)))
     changed = np.where((targets == PADDING)[..., None], 99.0, logits).astype(np.float32)
     assert float(masked_loss(changed, targets)) == float(masked_loss(logits, targets))
 
