@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.util import find_spec
 from typing import Any
@@ -23,10 +24,10 @@ def progress_bar(total: int, description: str, unit: str, show: bool | None = No
         from tqdm.notebook import tqdm
     else:
         from tqdm import tqdm
-    watched = in_notebook or sys.stderr.isatty()
-    # tqdm looks at its environment variable only where `disable` is not given
-    disable = {} if show is None and watched else {"disable": not show}
-    return tqdm(total=total, desc=description, unit=unit, leave=False, **disable)
+    if show is None:
+        # tqdm's bar for notebooks is drawn even where its environment variable forbids it
+        show = (in_notebook or sys.stderr.isatty()) and not os.environ.get("TQDM_DISABLE")
+    return tqdm(total=total, desc=description, unit=unit, leave=False, disable=not show)
 
 
 def _in_notebook() -> bool:
