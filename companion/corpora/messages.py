@@ -48,6 +48,12 @@ def messages(
         raise ValueError(
             f"needs at least 2 known users and 0 new ones, not {known_users} and {new_users}"
         )
+    if not SHORTEST < median_messages <= LONGEST:
+        raise ValueError(
+            f"median_messages must be above {SHORTEST} and at most {LONGEST}, not {median_messages}"
+        )
+    if seed < 0:
+        raise ValueError(f"seed must be at least 0, not {seed}")
     grammar = grammar or default_grammar()
     rng = np.random.default_rng(seed)
     profiles = draw_profiles(grammar, known_users + new_users, rng)

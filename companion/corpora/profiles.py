@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, product
 
 import numpy as np
 
@@ -32,12 +32,16 @@ class Profiles:
     own : dict of str to list of np.ndarray
         For each personal category and user, the places of the user's own words in the list, the
         most used first.
+    loadings : dict of str to np.ndarray
+        For each style point, how the users' character shifts the logits of its variants,
+        ``(STYLE_DIMENSIONS, variants)``: a law of the generator, the same for everybody.
     """
 
     topics: np.ndarray
     dialects: np.ndarray
     slots: dict[str, np.ndarray]
     own: dict[str, list[np.ndarray]]
+    loadings: dict[str, np.ndarray]
 
     def __len__(self) -> int:
         return len(self.topics)
@@ -54,7 +58,11 @@ def draw_profiles(grammar: Grammar, users: int, rng: np.random.Generator) -> Pro
     """Draw users at random, the dialects as equally often as the number allows."""
     dialects = rng.permutation(np.arange(users) % len(grammar.dialects))
     character = rng.normal(size=(users, STYLE_DIMENSIONS))
-    slots = {name: _habits(grammar, name, dialects, character, rng) for name in grammar.style}
+    loadings = {
+        name: rng.normal(scale=STYLE_SPREAD, size=(STYLE_DIMENSIONS, len(slot.expansions)))
+        for name, slot in grammar.style.items()
+    }
+    slots = _habits(grammar, dialects, character, loadings)
     own = _own_words(grammar, users, rng)
     for name, entries in own.items():
         slots[name] = _word_use(entries, len(grammar.personal[name].expansions))
@@ -62,21 +70,45 @@ def draw_profiles(grammar: Grammar, users: int, rng: np.random.Generator) -> Pro
     topics = rng.dirichlet(concentration, size=users)
     # Nobody avoids a topic for good: every message must be possible for every user.
     topics = 0.98 * topics + 0.02 / len(grammar.topics)
-    return Profiles(topics, dialects, slots, own)
+    return Profiles(topics, dialects, slots, own, loadings)
+
+
+def population(
+    grammar: Grammar, loadings: dict[str, np.ndarray], nodes: int = 4
+) -> tuple[Profiles, np.ndarray]:
+    """Stand-ins for all users who could be drawn, and the weight of each, ``(users,)``.
+
+    Averaged over them, the probability of a message is its expectation over a user not drawn yet.
+    Dialects are counted; the numbers of a user's character are integrated out by Gauss-Hermite
+    quadrature with this many nodes each; topics and personal words, of which a message shows one
+    draw each, enter by their mean, which is uniform.
+    """
+    points, weights = np.polynomial.hermite_e.hermegauss(nodes)
+    grid = np.array(list(product(points, repeat=STYLE_DIMENSIONS)))  # (grid, dimensions)
+    mass = np.prod(list(product(weights, repeat=STYLE_DIMENSIONS)), axis=1)
+    n_dialects, n_topics = len(grammar.dialects), len(grammar.topics)
+    dialects = np.repeat(np.arange(n_dialects), len(grid))
+    slots = _habits(grammar, dialects, np.tile(grid, (n_dialects, 1)), loadings)
+    for name, slot in grammar.personal.items():
+        slots[name] = np.full((len(dialects), len(slot.expansions)), 1 / len(slot.expansions))
+    topics = np.full((len(dialects), n_topics), 1 / n_topics)
+    prior = np.tile(mass, n_dialects)
+    return Profiles(topics, dialects, slots, {}, loadings), prior / prior.sum()
 
 
 def _habits(
     grammar: Grammar,
-    name: str,
     dialects: np.ndarray,
     character: np.ndarray,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """How each user says one thing: the dialect's habit, shifted by the user's character."""
-    typical = np.array([weights[name] for weights in grammar.dialects.values()])
-    loading = rng.normal(scale=STYLE_SPREAD, size=(character.shape[1], typical.shape[1]))
-    weights = typical[dialects] * np.exp(character @ loading)  # (users, variants)
-    return weights / weights.sum(axis=1, keepdims=True)
+    loadings: dict[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+    """How each user says each thing: the dialect's habit, shifted by the user's character."""
+    habits = {}
+    for name, loading in loadings.items():
+        typical = np.array([weights[name] for weights in grammar.dialects.values()])
+        weights = typical[dialects] * np.exp(character @ loading)  # (users, variants)
+        habits[name] = weights / weights.sum(axis=1, keepdims=True)
+    return habits
 
 
 def _own_words(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from ..checks import check_ids
 from .corpus import Corpus
 from .grammar import Expansion, Grammar, Slot
-from .profiles import Profiles
+from .profiles import Profiles, population
 from .vocabulary import END, PADDING, Vocabulary
 
 KINDS = ("topics", "style", "personal")
@@ -44,7 +45,7 @@ class Truth:
         self.grammar = grammar
         self.profiles = profiles
         self.vocabulary = vocabulary
-        self.prior = message_counts / message_counts.sum()  # (users,)
+        self.prior = self._normalized(message_counts)  # (users,)
 
     def aware(self, tokens: np.ndarray, users: np.ndarray) -> np.ndarray:
         """Log-probabilities of the next word, told who is typing: the user-aware bound.
@@ -66,15 +67,45 @@ class Truth:
         ValueError
             If the generator cannot have written the tokens so far, or a user is unknown.
         """
-        return self._log_probs(tokens, [int(user) for user in self._checked_users(users)])
+        users = check_ids("user", users, len(self.profiles), ndim=1)
+        return self._log_probs(self._forward, tokens, [int(user) for user in users])
 
     def blind(self, tokens: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
         """Log-probabilities of the next word, told nothing: the user-blind bound.
 
-        The exact Bayes mixture over the known users, given only the message so far. Shapes as in
-        :meth:`aware`; `users` is not looked at.
+        The exact Bayes mixture over the known users, given only the message so far, each user
+        expected as often as they wrote in the training text. So it bounds losses averaged *by
+        token* over known users. For another average see :meth:`mixture`, for new users
+        :meth:`blind_new`. Shapes as in :meth:`aware`; `users` is not looked at.
         """
-        return self._log_probs(tokens, [self.prior] * len(tokens))
+        return self._log_probs(self._forward, tokens, [self.prior] * len(tokens))
+
+    def mixture(self, prior: np.ndarray) -> Callable[..., np.ndarray]:
+        """A model like :meth:`blind`, with another prior over users.
+
+        The bound of an average belongs to the prior that weighs users as the average does: a
+        uniform one over the known users for a mean by user, one over a group for that group.
+
+        Parameters
+        ----------
+        prior : np.ndarray
+            Weights of all users, known and new, ``(users,)``; they need not sum to one.
+        """
+        prior = self._normalized(prior)
+
+        def model(tokens: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
+            return self._log_probs(self._forward, tokens, [prior] * len(tokens))
+
+        return model
+
+    def blind_new(self, tokens: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
+        """Log-probabilities of the next word from a user not met before, told nothing.
+
+        The user-blind bound for new users: the mixture over everybody whom the generator could
+        draw, see :func:`companion.corpora.profiles.population`. Shapes as in :meth:`aware`.
+        """
+        forward, prior = self._newcomers
+        return self._log_probs(forward, tokens, [prior] * len(tokens))
 
     def told(self, corpus: Corpus, what: Collection[str]) -> np.ndarray:
         """Log-probability of each target, told only some of what is true of the user.
@@ -84,7 +115,8 @@ class Truth:
         corpus : Corpus
         what : collection of str
             Any of ``"topics"``, ``"style"`` and ``"personal"``. What is not told is that of an
-            unknown user: nothing told is the blind bound, everything the aware one.
+            unknown user, whom what is told does not help to find: nothing told is the blind bound,
+            everything the aware one.
 
         Returns
         -------
@@ -115,26 +147,34 @@ class Truth:
         """
         with np.errstate(divide="ignore"):
             log = np.log(self.prior) + self.message_log_likelihoods(corpus).sum(axis=0)
+        if not np.isfinite(log).any():
+            raise ValueError("the generator cannot have written these messages")
         weights = np.exp(log - log.max())
         return weights / weights.sum()
 
-    def _log_probs(self, tokens: np.ndarray, weights: Sequence[np.ndarray | int]) -> np.ndarray:
+    def _log_probs(
+        self, forward: _Forward, tokens: np.ndarray, weights: Sequence[np.ndarray | int]
+    ) -> np.ndarray:
         """As :meth:`aware`; `weights` is a prior over users, or a user, for each message."""
+        tokens = check_ids("token", tokens, len(self.vocabulary), ndim=2)
         inside = tokens != PADDING  # (message, step)
         out = np.full((*tokens.shape, len(self.vocabulary)), 1.0 / len(self.vocabulary))
         words = [row[1:length] for row, length in zip(tokens, inside.sum(axis=1), strict=True)]
-        for message, states in self._forward.states(words):
+        for message, states in forward.states(words):
             for step, state in enumerate(states):
-                out[message, step] = self._forward.next_words(state, weights[message])
+                out[message, step] = forward.next_words(state, weights[message])
         with np.errstate(divide="ignore"):
             return np.log(out, out=out)
 
-    def _checked_users(self, users: np.ndarray) -> np.ndarray:
-        users = np.asarray(users)
-        wrong = users[(users < 0) | (users >= len(self.profiles))]
-        if len(wrong):
-            raise ValueError(f"user {wrong[0]} is unknown: 0 to {len(self.profiles) - 1}")
-        return users
+    def _normalized(self, prior: np.ndarray) -> np.ndarray:
+        """Weights of the users as probabilities."""
+        prior = np.asarray(prior, dtype=float)
+        if prior.shape != (len(self.profiles),) or not (prior >= 0).all() or not prior.sum() > 0:
+            raise ValueError(
+                f"a prior must give each of {len(self.profiles)} users a weight of at least 0, "
+                f"and some user more; got shape {prior.shape} with sum {prior.sum():g}"
+            )
+        return prior / prior.sum()
 
     @cached_property
     def _tables(self) -> _Tables:
@@ -143,6 +183,12 @@ class Truth:
     @cached_property
     def _forward(self) -> _Forward:
         return _Forward(self._tables)
+
+    @cached_property
+    def _newcomers(self) -> tuple[_Forward, np.ndarray]:
+        everybody, prior = population(self.grammar, self.profiles.loadings)
+        tables = _Tables.compile(self.grammar, everybody, self.vocabulary)
+        return _Forward(tables), prior
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import pytest
 from companion.corpora import END, PADDING, Vocabulary
 from companion.corpora.grammar import Grammar, parse_grammar
 from companion.corpora.messages import messages, write
-from companion.corpora.profiles import Profiles, draw_profiles
+from companion.corpora.profiles import Profiles, draw_profiles, population
 from companion.corpora.truth import KINDS, Truth
 
 TINY = """
@@ -131,7 +131,7 @@ def test_a_message_the_generator_cannot_write_is_an_error(tiny):
     impossible = as_tokens(("cat", "the"), truth.vocabulary)
     with pytest.raises(ValueError, match="cannot have written"):
         truth.blind(impossible)
-    with pytest.raises(ValueError, match="user 4 is unknown"):
+    with pytest.raises(ValueError, match="user id 4 is outside"):
         truth.aware(impossible, np.array([4]))
 
 
@@ -154,6 +154,87 @@ def target_losses(model, corpus) -> np.ndarray:
     log_probs = model(inputs, corpus.users)
     taken = np.take_along_axis(log_probs, targets[..., None], axis=2)[..., 0]
     return -taken[targets != PADDING]
+
+
+def test_no_other_prior_beats_the_bound_of_an_average(default):
+    """By token the shares of the text win, by user a uniform prior, in a group its own."""
+    data, truth = default
+    known = (truth.prior > 0).astype(float)
+    user = np.repeat(data.test.users, data.test.lengths + 1)
+    blind, uniform = (
+        target_losses_in_parts(model, data.test) for model in (truth.blind, truth.mixture(known))
+    )
+    assert blind.mean() < uniform.mean()
+    means = [
+        (np.bincount(user, loss) / np.bincount(user).clip(1))[: int(known.sum())].mean()
+        for loss in (blind, uniform)
+    ]
+    assert means[1] < means[0]
+    short = known * (truth.prior < np.quantile(truth.prior[truth.prior > 0], 0.2))
+    group = data.test.of_users(np.flatnonzero(short))
+    assert (
+        target_losses_in_parts(truth.mixture(short), group).mean()
+        < target_losses_in_parts(truth.blind, group).mean() - 0.01
+    )
+
+
+def test_new_users_have_a_bound_of_their_own(default):
+    data, truth = default
+    few = data.new_test.select(np.arange(0, len(data.new_test), 4))
+    bound = target_losses_in_parts(truth.blind_new, few)
+    known = target_losses_in_parts(truth.blind, few)
+    smooth = target_losses_in_parts(truth.mixture((truth.prior > 0).astype(float)), few)
+    aware = target_losses_in_parts(truth.aware, few)
+    assert aware.mean() < bound.mean() < min(known.mean(), smooth.mean())
+
+
+def test_the_population_is_the_mean_of_many_users_drawn(default):
+    """Habits of a stand-in, averaged with its weight, against those of users really drawn."""
+    _, truth = default
+    everybody, prior = population(truth.grammar, truth.profiles.loadings)
+    finer, finer_prior = population(truth.grammar, truth.profiles.loadings, nodes=8)
+    drawn = draw_profiles(truth.grammar, 6000, np.random.default_rng(1))
+    habits = habits_with(truth.grammar, drawn.dialects, truth.profiles.loadings)
+    for name in truth.grammar.style:
+        assert prior @ everybody.slots[name] == pytest.approx(
+            finer_prior @ finer.slots[name], abs=1e-4
+        )
+        assert prior @ everybody.slots[name] == pytest.approx(habits[name].mean(axis=0), abs=0.02)
+    assert drawn.topics.mean(axis=0) == pytest.approx(everybody.topics[0], abs=0.02)
+    name = "friend"
+    assert drawn.slots[name].mean(axis=0) == pytest.approx(everybody.slots[name][0], abs=0.01)
+
+
+def habits_with(grammar, dialects, loadings):
+    character = np.random.default_rng(2).normal(size=(len(dialects), 3))
+    habits = {}
+    for name, loading in loadings.items():
+        typical = np.array([weights[name] for weights in grammar.dialects.values()])[dialects]
+        weights = typical * np.exp(character @ loading)
+        habits[name] = weights / weights.sum(axis=1, keepdims=True)
+    return habits
+
+
+@pytest.mark.parametrize("prior", [np.zeros(440), np.ones(3), -np.ones(440)])
+def test_a_prior_that_is_none_is_refused(default, prior):
+    with pytest.raises(ValueError, match="each of 440 users a weight"):
+        default[1].mixture(prior)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"known_users": 1}, {"median_messages": 10}, {"median_messages": 5000}, {"seed": -1}],
+)
+def test_impossible_sizes_are_refused(options):
+    with pytest.raises(ValueError, match=f"{next(iter(options)).split('_')[0]}.*not"):
+        messages(**options)
+
+
+def target_losses_in_parts(model, corpus) -> np.ndarray:
+    parts = [
+        corpus.select(np.arange(i, min(i + 256, len(corpus)))) for i in range(0, len(corpus), 256)
+    ]
+    return np.concatenate([target_losses(model, part) for part in parts])
 
 
 def test_told_agrees_with_both_bounds(default):
