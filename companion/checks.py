@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 
-def check_ids(name: str, ids: Any, size: int, ndim: int) -> np.ndarray:
+def check_ids(name: str, ids: Any, size: int | None, ndim: int) -> np.ndarray:
     """Ids as a NumPy array, every one of them inside its range.
 
     Parameters
@@ -16,8 +16,8 @@ def check_ids(name: str, ids: Any, size: int, ndim: int) -> np.ndarray:
         What the ids stand for; the error says it.
     ids : array_like
         Integers.
-    size : int
-        Ids go from 0 to ``size - 1``.
+    size : int or None
+        Ids go from 0 to ``size - 1``; upwards without end where it is None.
     ndim : int
         How many axes the array must have.
 
@@ -33,11 +33,52 @@ def check_ids(name: str, ids: Any, size: int, ndim: int) -> np.ndarray:
         raise TypeError(f"{name} ids must be integers (int32 or int64), not {ids.dtype}")
     if ids.ndim != ndim:
         raise ValueError(f"{name} ids must have {ndim} axes, not {ids.ndim}: shape {ids.shape}")
-    outside = ids[(ids < 0) | (ids >= size)]
+    outside = ids[(ids < 0) | (ids >= (np.inf if size is None else size))]
     if outside.size:
         place = "the vocabulary" if name == "token" else f"the {name}s known"
-        raise ValueError(f"{name} id {outside[0]} is outside {place}: ids go from 0 to {size - 1}")
+        upwards = "upwards" if size is None else f"to {size - 1}"
+        raise ValueError(f"{name} id {outside[0]} is outside {place}: ids go from 0 {upwards}")
     return ids
 
 
-__all__ = ["check_ids"]
+def check_users(users: Any, messages: int, size: int | None = None) -> np.ndarray:
+    """User ids as a NumPy array, one for every message.
+
+    Parameters
+    ----------
+    users : array_like
+        Integers.
+    messages : int
+        How many messages there are.
+    size : int, optional
+        How many users the model knows; a model without a table of users does not say.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in :func:`check_ids`, and if there are more or fewer users than messages.
+    """
+    users = check_ids("user", users, size, ndim=1)
+    if len(users) != messages:
+        raise ValueError(f"users must be one for each message: {len(users)} for {messages}")
+    return users
+
+
+def check_trainable(model: Any, data: Any) -> None:
+    """Refuse to train where there is no text, or where the text has words the model lacks.
+
+    Raises
+    ------
+    ValueError
+        If ``data.train`` or ``data.validation`` is empty, or the model's ``vocabulary_size``
+        (where it has one) is below that of `data`.
+    """
+    for name in ("train", "validation"):
+        if not len(getattr(data, name)):
+            raise ValueError(f"data.{name} is empty: it needs at least one message")
+    size, needed = getattr(model, "vocabulary_size", None), len(data.vocabulary)
+    if size is not None and size < needed:
+        raise ValueError(f"model has a vocabulary of {size} words, but data has {needed}")
+
+
+__all__ = ["check_ids", "check_trainable", "check_users"]

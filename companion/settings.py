@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
 ADAM_BETAS = (0.9, 0.999)
@@ -45,7 +46,7 @@ class BaseModelConfig:
         if self.cell not in ("lstm", "gru"):
             raise ValueError(f"cell must be 'lstm' or 'gru', not {self.cell!r}")
         for name in ("embedding", "hidden", "layers"):
-            check_integer(name, getattr(self, name), at_least=1)
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), at_least=1))
         check_number("dropout", self.dropout, at_least=0.0, below=1.0)
         if not isinstance(self.tied, bool):
             raise TypeError(f"tied must be True or False, not {self.tied!r}")
@@ -94,8 +95,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience", "pool"):
-            check_integer(name, getattr(self, name), at_least=1)
-        check_integer("seed", self.seed, at_least=0)
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), at_least=1))
+        object.__setattr__(self, "seed", check_integer("seed", self.seed, at_least=0))
         for name in ("learning_rate", "clip"):
             check_number(name, getattr(self, name), above=0.0)
         check_number("warmup", self.warmup, at_least=0.0, below=1.0)
@@ -118,12 +119,13 @@ def learning_rate_at(step: int, total: int, config: TrainingConfig) -> float:
     return config.learning_rate * max(total - step, 0) / max(total - rise, 1)
 
 
-def check_integer(name: str, value: object, at_least: int) -> None:
-    """Refuse a setting that is no integer or is too small."""
-    if isinstance(value, bool) or not isinstance(value, int):
+def check_integer(name: str, value: object, at_least: int) -> int:
+    """The setting as a plain integer (NumPy's do too); refused if it is none or too small."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be an integer, not {value!r}")
     if value < at_least:
         raise ValueError(f"{name} must be at least {at_least}, not {value}")
+    return int(value)
 
 
 def check_number(

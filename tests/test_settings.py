@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,6 +39,13 @@ def test_architecture_refuses(field, value, error, says):
 def test_training_refuses(field, value, error, says):
     with pytest.raises(error, match=says):
         TrainingConfig(**{field: value})
+
+
+def test_integers_of_numpy_become_plain_ones():
+    config = TrainingConfig(epochs=np.int64(3), seed=np.int32(2))
+    assert config == TrainingConfig(epochs=3, seed=2)
+    assert type(config.epochs) is type(config.seed) is int
+    assert type(BaseModelConfig(hidden=np.int64(8)).hidden) is int
 
 
 def test_settings_cannot_be_changed():

@@ -263,9 +263,12 @@ def split(
 
     Raises
     ------
-    ValueError
-        If a user has fewer than 3 messages, or every user would be held out.
+    TypeError, ValueError
+        If the corpus is empty, a user has fewer than 3 messages, `new_users` is neither a count
+        nor user ids of the corpus, or every user would be held out.
     """
+    if not len(corpus):
+        raise ValueError("corpus is empty: it needs a user with at least 3 messages")
     short = corpus.active_users[corpus.message_counts[corpus.active_users] < 3]
     if len(short):
         name = corpus.user_names[short[0]]
@@ -308,13 +311,19 @@ def at_least(corpus: Corpus, messages: int) -> Corpus:
 def _held_out(corpus: Corpus, new_users: int | Sequence[int], seed: int) -> np.ndarray:
     """Ids of the new users, checked."""
     active = corpus.active_users
-    if isinstance(new_users, int | np.integer):
-        if not 0 <= new_users < len(active):
+    chosen = np.asarray(new_users)
+    whole = not chosen.size or np.issubdtype(chosen.dtype, np.integer)
+    if isinstance(new_users, str) or chosen.ndim > 1 or not whole:
+        raise TypeError(f"new_users must be an integer or a list of user ids, not {new_users!r}")
+    if chosen.ndim == 0:
+        if not 0 <= chosen < len(active):
             raise ValueError(f"new_users must lie in 0 to {len(active) - 1}, not {new_users}")
         return np.random.default_rng(seed).choice(active, size=new_users, replace=False)
-    chosen = np.asarray(new_users)
-    if not np.isin(chosen, active).all() or len(chosen) >= len(active):
-        raise ValueError("new_users must name users of the corpus, and not all of them")
+    unknown = np.setdiff1d(chosen, active)
+    if len(unknown):
+        raise ValueError(f"new_users holds {unknown[0]}, which is no user of the corpus")
+    if len(np.unique(chosen)) == len(active):
+        raise ValueError(f"new_users holds all {len(active)} users: one at least must be known")
     return chosen
 
 

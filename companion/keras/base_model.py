@@ -12,11 +12,14 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+import companion.checks
 import companion.corpora.batches
+import companion.corpora.corpus
+import companion.corpora.vocabulary
 import companion.history
 import companion.settings
 from companion import files
-from companion.checks import check_ids
+from companion.checks import check_ids, check_users
 from companion.corpora import Split
 from companion.history import History
 from companion.keeping import kept, source_fingerprint
@@ -105,7 +108,8 @@ class BaseModel(keras.Model):
         tokens : np.ndarray
             Token ids, ``(message, step)``.
         users : np.ndarray, optional
-            Who wrote each message, ``(message,)``.
+            Who wrote each message, ``(message,)``. The base model knows no user: any id from 0 is
+            accepted, and changes nothing.
 
         Returns
         -------
@@ -115,9 +119,12 @@ class BaseModel(keras.Model):
         Raises
         ------
         TypeError, ValueError
-            If the ids are no integers, or one is outside the vocabulary.
+            If the ids are no integers, a token is outside the vocabulary, a user is negative, or
+            `users` is not one for each message.
         """
-        return self._log_probs(self._tokens(tokens, ndim=2)).numpy()
+        ids = self._tokens(tokens, ndim=2)
+        _check_users(users, len(ids))
+        return self._log_probs(ids).numpy()
 
     def begin(self, batch: int) -> State:
         """The state before any token: zeros, for every layer each ``(batch, hidden)``."""
@@ -144,7 +151,9 @@ class BaseModel(keras.Model):
         state : tuple
             The state after these tokens.
         """
-        log_probs, state = self._step(ops.convert_to_tensor(self._tokens(tokens, ndim=1)), state)
+        ids = self._tokens(tokens, ndim=1)
+        _check_users(users, len(ids))
+        log_probs, state = self._step(ops.convert_to_tensor(ids), state)
         return log_probs.numpy(), state
 
     @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32)])
@@ -248,6 +257,12 @@ def fingerprint(model: BaseModel) -> str:
     return files.fingerprint({name: w.numpy() for name, w in _weights(model).items()})
 
 
+def _check_users(users: np.ndarray | None, messages: int) -> None:
+    """Refuse wrong user ids, though the base model makes no use of them."""
+    if users is not None:
+        check_users(users, messages)
+
+
 def _embedding(
     words: int, config: BaseModelConfig, seeds: keras.random.SeedGenerator
 ) -> keras.layers.Embedding:
@@ -295,7 +310,10 @@ def _key(data: Split, config: BaseModelConfig, training: TrainingConfig) -> dict
         training_loop,
         companion.settings,
         companion.history,
+        companion.checks,
         companion.corpora.batches,
+        companion.corpora.corpus,
+        companion.corpora.vocabulary,
     )
     return {
         "name": f"base model keras {config.cell}",

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from companion.checks import check_trainable
 from companion.corpora import PADDING, Corpus, Split, epoch_batches
 from companion.history import History
 from companion.progress import progress_bar
@@ -65,11 +66,11 @@ def train(
     Raises
     ------
     ValueError
-        If there is nothing to train on or to validate with.
+        If there is nothing to train on or to validate with, or the model lacks words of it.
     FloatingPointError
         If the loss or its gradient is not finite. The model keeps its best weights so far.
     """
-    _check(data)
+    check_trainable(model, data)
     steps = math.ceil(len(data.train) / config.batch_size)
     _reseed(model, config.seed)
     optimizer = _Adam(config, config.epochs * steps)
@@ -98,7 +99,15 @@ def train(
 
 
 def evaluate(model: keras.Model, corpus: Corpus) -> float:
-    """Mean loss over all tokens of a corpus, in nats per token, without dropout."""
+    """Mean loss over all tokens of a corpus, in nats per token, without dropout.
+
+    Raises
+    ------
+    ValueError
+        If the corpus is empty.
+    """
+    if not len(corpus):
+        raise ValueError("corpus is empty: its mean loss needs at least one message")
     if not model.compiled:
         model.compile(loss=_finite_loss, jit_compile=False)
     order = epoch_batches(corpus.lengths, EVALUATION_BATCH, seed=0, epoch=0, pool=len(corpus))
@@ -268,13 +277,6 @@ def _all_epochs(lengths: np.ndarray, config: TrainingConfig) -> Iterator[np.ndar
 def _order(lengths: np.ndarray, config: TrainingConfig, epoch: int) -> list[np.ndarray]:
     """The batches of one epoch, in the order that the twins share."""
     return epoch_batches(lengths, config.batch_size, config.seed, epoch, config.pool)
-
-
-def _check(data: Split) -> None:
-    """Refuse a split without text to train on or to validate with."""
-    for name in ("train", "validation"):
-        if not len(getattr(data, name)):
-            raise ValueError(f"data.{name} is empty: it needs at least one message")
 
 
 def _reseed(model: keras.Model, seed: int) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from os import PathLike
 from typing import Any
@@ -13,17 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import companion.checks
 import companion.corpora.batches
+import companion.corpora.corpus
+import companion.corpora.vocabulary
 import companion.history
 import companion.settings
 from companion import files
-from companion.checks import check_ids
+from companion.checks import check_ids, check_users
 from companion.corpora import Split
 from companion.history import History
 from companion.keeping import kept, source_fingerprint
 from companion.settings import EMBEDDING_RANGE, BaseModelConfig, TrainingConfig
 
 from . import training as training_loop
+from .training import evaluating
 
 KIND = "base model in PyTorch"
 
@@ -83,7 +85,8 @@ class BaseModel(nn.Module):
         tokens : np.ndarray
             Token ids, ``(message, step)``.
         users : np.ndarray, optional
-            Who wrote each message, ``(message,)``.
+            Who wrote each message, ``(message,)``. The base model knows no user: any id from 0 is
+            accepted, and changes nothing.
 
         Returns
         -------
@@ -93,10 +96,11 @@ class BaseModel(nn.Module):
         Raises
         ------
         TypeError, ValueError
-            If the ids are no integers, or one is outside the vocabulary.
+            If the ids are no integers, a token is outside the vocabulary, a user is negative, or
+            `users` is not one for each message.
         """
         with evaluating(self):
-            logits = self(self._tokens(tokens, ndim=2), self._users(users))
+            logits = self(self._tokens(tokens, ndim=2), self._users(users, len(tokens)))
             return logits.log_softmax(-1).cpu().numpy()
 
     def begin(self, batch: int) -> tuple[Tensor, ...]:
@@ -125,6 +129,7 @@ class BaseModel(nn.Module):
         """
         with evaluating(self):
             embedded = self.embedding(self._tokens(tokens, ndim=1))  # (batch, embedding)
+            self._users(users, len(tokens))
             state = self._advance(embedded, state)
             logits = self._logits(state[0][-1])  # (batch, word)
             return logits.log_softmax(-1).cpu().numpy(), state
@@ -168,9 +173,11 @@ class BaseModel(nn.Module):
         ids = check_ids("token", tokens, self.vocabulary_size, ndim)
         return torch.tensor(ids, device=self.output.bias.device)
 
-    def _users(self, users: np.ndarray | None) -> Tensor | None:
-        """User ids on this model's device."""
-        return None if users is None else torch.tensor(users, device=self.output.bias.device)
+    def _users(self, users: np.ndarray | None, messages: int) -> Tensor | None:
+        """Checked user ids on this model's device."""
+        if users is None:
+            return None
+        return torch.tensor(check_users(users, messages), device=self.output.bias.device)
 
     @torch.no_grad()
     def _initialize(self, generator: torch.Generator) -> None:
@@ -254,20 +261,6 @@ def fingerprint(model: BaseModel) -> str:
     return files.fingerprint(_weights(model))
 
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every layer's mode from before comes back after it."""
-    training = [layer for layer in model.modules() if layer.training]
-    for layer in training:
-        layer.training = False
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for layer in training:
-            layer.training = True
-
-
 def _recurrent_layers(config: BaseModelConfig) -> nn.LSTM | nn.GRU:
     """The recurrent layers, an LSTM with one bias vector only."""
     layer = nn.LSTM if config.cell == "lstm" else nn.GRU
@@ -288,7 +281,10 @@ def _key(data: Split, config: BaseModelConfig, training: TrainingConfig) -> dict
         training_loop,
         companion.settings,
         companion.history,
+        companion.checks,
         companion.corpora.batches,
+        companion.corpora.corpus,
+        companion.corpora.vocabulary,
     )
     return {
         "name": f"base model pytorch {config.cell}",

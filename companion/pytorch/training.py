@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from companion.checks import check_trainable
 from companion.corpora import PADDING, Corpus, Split, epoch_batches
 from companion.history import History
 from companion.progress import progress_bar
@@ -63,11 +65,11 @@ def train(
     Raises
     ------
     ValueError
-        If there is nothing to train on or to validate with.
+        If there is nothing to train on or to validate with, or the model lacks words of it.
     FloatingPointError
         If the loss or its gradient is not finite. The model keeps its best weights so far.
     """
-    _check(data)
+    check_trainable(model, data)
     history, best = History(), {}
     order = _EpochOrder(data.train.lengths, config)
     bar = progress_bar(config.epochs * len(order), "training", "batch", progress)
@@ -92,15 +94,37 @@ def train(
 
 
 def evaluate(model: nn.Module, corpus: Corpus) -> float:
-    """Mean loss over all tokens of a corpus, in nats per token, in the model's present mode."""
+    """Mean loss over all tokens of a corpus, in nats per token, without dropout.
+
+    Raises
+    ------
+    ValueError
+        If the corpus is empty.
+    """
+    if not len(corpus):
+        raise ValueError("corpus is empty: its mean loss needs at least one message")
     total, tokens = 0.0, 0
     order = epoch_batches(corpus.lengths, EVALUATION_BATCH, seed=0, epoch=0, pool=len(corpus))
-    with torch.inference_mode():
+    with evaluating(model):
         for inputs, targets, users in _loader(corpus, order, _device(model)):
             count = int(targets.count_nonzero())
             total += masked_loss(model(inputs, users), targets).item() * count
             tokens += count
     return total / tokens
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; every layer's mode from before comes back after it."""
+    training = [layer for layer in model.modules() if layer.training]
+    for layer in training:
+        layer.training = False
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for layer in training:
+            layer.training = True
 
 
 class _MessageBatches(Dataset):
@@ -212,13 +236,6 @@ def _loader(
     """Batches of a corpus in this order; they come whole, so nothing is left to collate."""
     batches = _MessageBatches(corpus, device)
     return DataLoader(batches, batch_sampler=order, collate_fn=lambda batch: batch)
-
-
-def _check(data: Split) -> None:
-    """Refuse a split without text to train on or to validate with."""
-    for name in ("train", "validation"):
-        if not len(getattr(data, name)):
-            raise ValueError(f"data.{name} is empty: it needs at least one message")
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -174,6 +174,27 @@ def test_new_users_are_checked(new_users):
         split(numbered([3, 3]), new_users)
 
 
+@pytest.mark.parametrize(
+    ("new_users", "error", "says"),
+    [
+        (1.0, TypeError, "new_users must be an integer or a list of user ids, not 1.0"),
+        (True, TypeError, "new_users must be an integer .*, not True"),
+        ("1", TypeError, "new_users must be an integer .*, not '1'"),
+        ([0.5], TypeError, "new_users must be an integer .*, not .0.5."),
+        ([7], ValueError, "new_users holds 7, which is no user of the corpus"),
+        ([0, 1], ValueError, "new_users holds all 2 users"),
+    ],
+)
+def test_wrong_new_users_are_named(new_users, error, says):
+    with pytest.raises(error, match=says):
+        split(numbered([3, 3]), new_users)
+
+
+def test_an_empty_corpus_cannot_be_split():
+    with pytest.raises(ValueError, match="corpus is empty"):
+        split(numbered([3]).select(np.array([], dtype=int)))
+
+
 def test_a_user_of_one_message_cannot_be_split():
     with pytest.raises(ValueError, match=r"user 'u1' has fewer than 3 messages \(2 users in all\)"):
         split(numbered([3, 1, 2, 4]))

@@ -1,5 +1,6 @@
 import dataclasses
 import importlib
+import inspect
 
 import keras
 import numpy as np
@@ -115,6 +116,21 @@ def test_bad_tokens(model, wrong, error, says):
         model.log_probs(wrong)
 
 
+@pytest.mark.parametrize(
+    ("users", "error", "says"),
+    [
+        ([0, -4], ValueError, "user id -4 is outside the users known: ids go from 0 upwards"),
+        ([0.0, 1.0], TypeError, "user ids must be integers"),
+        ([0, 1, 2], ValueError, "users must be one for each message: 3 for 2"),
+    ],
+)
+def test_bad_users(model, users, error, says):
+    with pytest.raises(error, match=says):
+        model.log_probs(tokens(batch=2), users)
+    with pytest.raises(error, match=says):
+        model.step(tokens(batch=2)[:, 0], model.begin(2), users)
+
+
 def test_seed_decides_the_weights():
     first, same, other = (fingerprint(BaseModel(WORDS, VARIANTS[0], seed)) for seed in (1, 1, 2))
     assert first == same != other
@@ -215,6 +231,30 @@ def test_everything_that_decides_is_in_the_key(monkeypatch):
     monkeypatch.setattr(keras, "__version__", "9.9")
     keys.append(str(base_model._key(*calls[0])))
     assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "checks",
+        "corpora.batches",
+        "corpora.corpus",
+        "corpora.vocabulary",
+        "history",
+        "keras.base_model",
+        "keras.training",
+        "settings",
+    ],
+)
+def test_code_that_decides_is_in_the_key(monkeypatch, module):
+    read = inspect.getsource
+    key = base_model._key(small_data(), SMALL, SHORT)
+
+    def changed(of):
+        return read(of) + "# changed" * (of.__name__ == f"companion.{module}")
+
+    monkeypatch.setattr(inspect, "getsource", changed)
+    assert base_model._key(small_data(), SMALL, SHORT) != key
 
 
 def test_another_backend_is_refused(monkeypatch):

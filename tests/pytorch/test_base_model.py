@@ -1,4 +1,5 @@
 import dataclasses
+import inspect
 import subprocess
 import sys
 
@@ -146,6 +147,22 @@ def test_bad_tokens(wrong, error, says):
         BaseModel(WORDS, VARIANTS[0]).log_probs(wrong)
 
 
+@pytest.mark.parametrize(
+    ("users", "error", "says"),
+    [
+        ([0, -4], ValueError, "user id -4 is outside the users known: ids go from 0 upwards"),
+        ([0.0, 1.0], TypeError, "user ids must be integers"),
+        ([0, 1, 2], ValueError, "users must be one for each message: 3 for 2"),
+    ],
+)
+def test_bad_users(users, error, says):
+    model = BaseModel(WORDS, VARIANTS[0])
+    with pytest.raises(error, match=says):
+        model.log_probs(tokens(batch=2), users)
+    with pytest.raises(error, match=says):
+        model.step(tokens(batch=2)[:, 0], model.begin(2), users)
+
+
 def test_modes_of_single_layers_come_back_too():
     model = BaseModel(WORDS, VARIANTS[0]).train()
     model.embedding.eval()
@@ -278,6 +295,30 @@ def test_everything_that_decides_is_in_the_key(monkeypatch):
     monkeypatch.setattr(torch, "__version__", "9.9")
     keys.append(str(base_model._key(*calls[0])))
     assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "checks",
+        "corpora.batches",
+        "corpora.corpus",
+        "corpora.vocabulary",
+        "history",
+        "pytorch.base_model",
+        "pytorch.training",
+        "settings",
+    ],
+)
+def test_code_that_decides_is_in_the_key(monkeypatch, module):
+    read = inspect.getsource
+    key = base_model._key(small_data(), SMALL, SHORT)
+
+    def changed(of):
+        return read(of) + "# changed" * (of.__name__ == f"companion.{module}")
+
+    monkeypatch.setattr(inspect, "getsource", changed)
+    assert base_model._key(small_data(), SMALL, SHORT) != key
 
 
 def test_the_other_framework_is_never_loaded():

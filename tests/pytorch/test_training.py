@@ -77,11 +77,14 @@ def test_batches_come_in_the_order_that_the_twins_share():
 
 
 def test_evaluate_is_the_mean_over_tokens():
-    built = model().eval()
+    built = model()  # as made, with dropout on
     inputs, targets = DATA.test.padded(np.arange(len(DATA.test)))
     log_probs = built.log_probs(inputs)
     each = np.take_along_axis(log_probs, targets[..., None].astype(int), -1)[..., 0]
     assert evaluate(built, DATA.test) == pytest.approx(-each[targets != PADDING].mean(), abs=1e-5)
+    assert built.training
+    with pytest.raises(ValueError, match="corpus is empty"):
+        evaluate(built, DATA.test.select(np.array([], dtype=int)))
 
 
 def losses(monkeypatch, values):
@@ -209,6 +212,12 @@ def test_nothing_to_train_on_is_an_error(part):
     empty = DATA.train.select(np.array([], dtype=int))
     with pytest.raises(ValueError, match=f"data.{part} is empty"):
         train(model(), dataclasses.replace(DATA, **{part: empty}), SHORT, progress=False)
+
+
+def test_a_model_that_lacks_words_is_refused():
+    words = len(DATA.vocabulary)
+    with pytest.raises(ValueError, match=f"vocabulary of {words - 1} words, but data has {words}"):
+        run(BaseModel(words - 1, SMALL))
 
 
 def test_bar_is_silent_where_nobody_watches_and_shown_when_asked(capsys):
