@@ -1,6 +1,6 @@
 """Reading a log of 10 million messages: time and memory.
 
-Run ``python benchmarks/logs.py`` (1.2 GB of disk for as long as it runs), or with ``--messages
+Run ``python -m benchmarks.logs`` (1.2 GB of disk for as long as it runs), or with ``--messages
 200000`` for a first impression.
 """
 
@@ -15,7 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.common import Row
+
 MESSAGES = 10_000_000
+MEMORY_BAR = 4.0  # GB
 _BLOCK = 100_000
 _READ = """
 import json, resource, sys, time
@@ -76,6 +79,16 @@ def measure(messages: int = MESSAGES, folder: Path | None = None) -> dict[str, f
         command = [sys.executable, "-c", _READ, str(path)]
         run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         return {**json.loads(run.stdout), "file_bytes": path.stat().st_size}
+
+
+def rows(small: bool = False) -> list[Row]:
+    """Rows of the table of benchmarks."""
+    result = measure(200_000 if small else MESSAGES)
+    name = f"logs.read, {result['messages']:,} messages: "
+    return [
+        Row(name + "seconds", result["seconds"], "s"),
+        Row(name + "peak memory", result["peak_bytes"] / 1e9, "GB", MEMORY_BAR, higher=False),
+    ]
 
 
 def row(result: dict[str, float]) -> str:

@@ -1,0 +1,58 @@
+"""The table of benchmarks and what is kept of it; the measuring itself is ``make bench``."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import common, importing, run
+from benchmarks.common import Row
+
+RESULTS = {
+    "speed": [Row("training", 0.97, "times", 0.95), Row("loading", 4.0, "s", 3.0, higher=False)],
+    "memory": [Row("peak", 2.5, "GB")],
+}
+
+
+def test_a_bar_is_reached_from_its_own_side():
+    assert [row.reached for rows in RESULTS.values() for row in rows] == [True, False, None]
+
+
+def test_the_table_says_what_was_missed():
+    lines = run.table(RESULTS).splitlines()
+    assert [line.split()[0] for line in lines] == ["training", "loading", "peak"]
+    assert "at least 0.95 times" in lines[0]
+    assert lines[0].endswith("reached")
+    assert "at most 3 s" in lines[1]
+    assert lines[1].endswith("MISSED")
+    assert lines[2].endswith("2.5 GB")
+
+
+def test_what_is_kept_comes_back_and_names_no_place(tmp_path, monkeypatch):
+    path = tmp_path / "results.json"
+    run.keep(RESULTS, path)
+    monkeypatch.setattr(run, "RESULTS", path)
+    assert run._kept() == RESULTS
+    setting = json.loads(path.read_text())["setting"]
+    assert setting["cores"] >= 1
+    assert setting["torch"]
+    assert str(Path.home()) not in path.read_text()
+    assert "/" not in "".join(map(str, setting.values()))
+
+
+def test_logs_are_read_only_when_asked_for():
+    assert run.LOGS not in run._chosen(None, logs=False)
+    assert run.LOGS in run._chosen(None, logs=True)
+    assert run._chosen("logs", logs=False) == [run.LOGS]
+    with pytest.raises(SystemExit, match="truth"):
+        run._chosen("speling", logs=False)
+
+
+def test_a_ratio_is_how_many_times_faster_ours_is():
+    assert common.ratio(ours=lambda: 2.0, plain=lambda: 6.0, rounds=3) == 3.0
+
+
+def test_importing_is_measured_in_a_process_of_its_own():
+    (row,) = importing.rows(small=True)
+    assert 0 < row.value < 5
+    assert not row.higher
