@@ -27,6 +27,10 @@ pytest_plugins = ["pytester"]
         ("<td>2.31</td>", "<td>2.32</td>"),
         ("loss\n-----\n 9.99", "loss\n------\n 10.00"),
         ("nan", "nan"),
+        ("share 0.61", "share 0.62"),
+        ("gain 0.0931", "gain 0.0930"),
+        ("0.00", "-0.01"),
+        ("2e-07", "3e-07"),
     ],
 )
 def test_small_differences_pass(reference, computed):
@@ -50,6 +54,11 @@ def test_small_differences_pass(reference, computed):
         ("1.0 2.0", "1.0"),
         ("2.0", "-2.0"),
         ("one\ntwo", "one two"),
+        ("gain 0.031", "gain 0.034"),  # a gain a tenth larger
+        ("gain 0.010", "gain -0.010"),
+        ("top 1 (%) 0.3", "top 1 (%) 0.4"),  # one unit, but more than 0.02
+        ("share 0.5", "share 0.52"),
+        ("1e-06", "1e-03"),
     ],
 )
 def test_real_changes_fail(reference, computed):
