@@ -7,7 +7,7 @@ from scipy import sparse
 
 from companion.corpora import BEGIN, PADDING, Corpus
 
-from .counts import add_rows, check_tokens, log, lookup, stream
+from .counts import add_rows, check_tokens, known_users, log, lookup, stream
 
 
 class UnigramCache:
@@ -60,7 +60,7 @@ class UnigramCache:
         ValueError
             If a user id is outside the history's.
         """
-        users = _known(users, len(self._totals))
+        users = known_users(users, len(self._totals))
         counts = self._counts[users].toarray()  # (users, words)
         counts += np.float32(self.strength) * self._everybody
         return counts / (self._totals[users] + np.float32(self.strength))[:, None]
@@ -153,14 +153,6 @@ def _count(rows: np.ndarray, words: np.ndarray, n_rows: int, size: int) -> spars
     counts = sparse.csr_array((ones, (rows, words)), shape=(n_rows, size))
     counts.sum_duplicates()
     return counts
-
-
-def _known(users: np.ndarray, n_users: int) -> np.ndarray:
-    users = np.asarray(users)
-    unknown = users[(users < 0) | (users >= n_users)]
-    if len(unknown):
-        raise ValueError(f"user {unknown[0]} is unknown: ids go from 0 to {n_users - 1}")
-    return users
 
 
 def _check_fit(train: Corpus, history: Corpus, strength: float) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
 from companion.corpora import Corpus
+from companion.settings import check_number
 
 from .caches import UnigramCache
-from .counts import log
+from .counts import known_users, log
 from .scores import Model, predictions, target_log_probs, targets_of
+
+MOST_POWER = 3
+ROUNDING = 1e-6  # nats per token
 
 
 def mix(model: Model, other: Model, weight: float | np.ndarray) -> Model:
@@ -21,14 +26,19 @@ def mix(model: Model, other: Model, weight: float | np.ndarray) -> Model:
     ----------
     model, other : Model
     weight : float or np.ndarray
-        The share of `other`, from 0 to 1; or one for each user id, ``(n_users,)``.
+        The share of `other`, from 0 to 1; or one for each user id, ``(n_users,)``: the mixture then
+        refuses any other user.
     """
     weights = np.asarray(weight, dtype=float)
     if weights.ndim > 1 or not ((weights >= 0) & (weights <= 1)).all():
         raise ValueError(f"weight must lie in 0 to 1 (one, or one for each user), not {weight}")
 
     def mixture(tokens: np.ndarray, users: np.ndarray) -> np.ndarray:
-        share = weights if weights.ndim == 0 else weights[users][:, None, None]
+        share = (
+            weights
+            if weights.ndim == 0
+            else weights[known_users(users, len(weights))][:, None, None]
+        )
         share = share.astype(np.float32) if weights.ndim else float(share)
         probability = np.exp(model(tokens, users)) * (1 - share)
         probability += np.exp(other(tokens, users)) * share
@@ -46,6 +56,27 @@ def choose_weight(model: Model, other: Model, validation: Corpus) -> float:
     return _best_weight(own, others, np.ones(len(own)))
 
 
+def choose_strength(
+    make: Callable[[float], Model],
+    validation: Corpus,
+    strengths: Sequence[float] = (10.0, 30.0, 100.0, 300.0, 1000.0),
+) -> float:
+    """The strength of a cache with the lowest loss on `validation`, of a few.
+
+    Parameters
+    ----------
+    make : callable
+        Gives the model to judge with a strength: ``lambda s: UnigramCache(train, strength=s)``, or
+        a mixture with that cache.
+    validation : Corpus
+    strengths : sequence of float
+        What to try; of equal ones, the first is chosen.
+    """
+    if not len(strengths):
+        raise ValueError("strengths is empty: there is nothing to choose from")
+    return min(strengths, key=lambda s: -target_log_probs(make(s), validation).mean())
+
+
 @dataclass(frozen=True)
 class GrowingWeight:
     """A weight that grows with what is known of a user: ``limit * n / (n + half)``.
@@ -55,11 +86,16 @@ class GrowingWeight:
     limit : float
         Where it ends, from 0 to 1.
     half : float
-        Tokens of history at which it is half way.
+        Tokens of history at which it is half way, at least 0.
     """
 
     limit: float
     half: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.limit <= 1:
+            raise ValueError(f"limit must lie in 0 to 1, not {self.limit}")
+        check_number("half", self.half, at_least=0.0)
 
     def __call__(self, history: Corpus) -> np.ndarray:
         """The weight of each user id, ``(n_users,)``, for :func:`mix`; 0 without a history."""
@@ -76,8 +112,13 @@ def choose_growing_weight(
     model, other : Model
     validation : Corpus
     history : Corpus
-        What `other` knows of each user.
+        What `other` knows of each user, the same users as in `validation`.
     """
+    if history.user_names != validation.user_names:
+        raise ValueError(
+            f"history must be of the users of validation: its ids stand for {history.n_users} "
+            f"names, those of validation for {validation.n_users}, and they are not the same"
+        )
     own, others = _probabilities(model, other, validation)
     tokens = np.repeat(_history_tokens(history)[validation.users], validation.lengths + 1)
 
@@ -105,21 +146,21 @@ def rescale(model: Model, cache: UnigramCache, power: float = 0.75) -> Model:
     model : Model
     cache : UnigramCache
     power : float
-        0 leaves the model as it is; 1 takes the cache at its word.
+        0 leaves the model as it is; 1 takes the cache at its word; 3 is the most allowed.
 
     References
     ----------
     .. [1] Kneser, R., Peters, J. and Klakow, D. Language model adaptation using dynamic
        marginals. Eurospeech, 1997.
     """
-    if not 0 <= power < np.inf:
-        raise ValueError(f"power must be at least 0, not {power}")
+    if not 0 <= power <= MOST_POWER:
+        raise ValueError(f"power must lie in 0 to {MOST_POWER}, not {power}")
 
     def rescaled(tokens: np.ndarray, users: np.ndarray) -> np.ndarray:
         log_probs = np.asarray(model(tokens, users))
         shift = power * cache.log_ratio(users)[:, None, :]  # (message, 1, word)
         log_probs = log_probs + shift.astype(log_probs.dtype)
-        # the cache is smoothed, so the shift is too small for the exponential to overflow
+        # a smoothed cache and a bounded power: the shift is too small for an overflow
         return log_probs - np.log(np.exp(log_probs).sum(axis=-1, keepdims=True))
 
     return rescaled
@@ -127,6 +168,8 @@ def rescale(model: Model, cache: UnigramCache, power: float = 0.75) -> Model:
 
 def choose_power(model: Model, cache: UnigramCache, validation: Corpus) -> float:
     """The power of :func:`rescale`, from 0 to 1.5, with the lowest loss on `validation`.
+
+    0 where no power lowers the loss, as with a cache that knows nothing of these users.
 
     The loss is convex in the power; it is computed at eleven of them in one pass, and a parabola
     through the lowest and its neighbors finds the rest.
@@ -141,6 +184,8 @@ def choose_power(model: Model, cache: UnigramCache, validation: Corpus) -> float
         for i in range(len(powers)):
             losses[i] += np.log(weights.sum(axis=1)).sum(dtype=float)
             weights *= step
+    if losses[0] - losses.min() <= ROUNDING * len(targets["token"]):
+        return 0.0
     i = int(np.clip(np.argmin(losses), 1, len(powers) - 2))
     curve = np.polynomial.Polynomial.fit(powers[i - 1 : i + 2], losses[i - 1 : i + 2], 2)
     return float(np.clip(curve.deriv().roots()[0].real, 0, powers[-1]))

@@ -32,6 +32,8 @@ class NGram:
     """
 
     def __init__(self, train: Corpus, order: int = 3) -> None:
+        if not len(train):
+            raise ValueError("train has no message: there is nothing to count")
         size = len(train.vocabulary)
         if order < 1 or size**order > np.iinfo(np.int64).max:
             raise ValueError(f"order must be at least 1 and fit {size} words, not {order}")

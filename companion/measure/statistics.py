@@ -162,6 +162,8 @@ def interval(
     def of_resampled(places: np.ndarray, axis: int) -> np.ndarray:
         return np.asarray(statistic(*(_Drawn(table, places) for table in scores), **options))
 
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, such as 0.95, not {level}")
     if len(users) < 2:
         raise ValueError("scores has one user: an interval over users needs at least two")
     with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):

@@ -100,22 +100,22 @@ def by_history(
     Returns
     -------
     pandas.DataFrame
-        Index ``messages`` (the group's geometric mean); columns ``captured``, ``low``, ``high``
-        (percent) and ``users``.
+        Index ``messages`` (the group's geometric mean, which groups may share); columns
+        ``captured``, ``low``, ``high`` (percent) and ``users``.
     """
     st.check_paired(scores, blind, aware)
     length = np.asarray(messages)[scores.index]
     order = np.argsort(length, kind="stable")
     if groups < 1 or len(order) < 2 * groups:
         raise ValueError(f"groups must lie in 1 to {len(order) // 2}, not {groups}")
-    rows = {}
+    middles, rows = [], []
     for places in np.array_split(order, groups):
         tables = [table.iloc[places] for table in (scores, blind, aware)]
         low, high = st.interval(st.gain_captured, *tables, seed=seed)
-        middle = float(np.expm1(np.log1p(length[places]).mean()))
+        middles.append(float(np.expm1(np.log1p(length[places]).mean())))
         captured = st.gain_captured(*tables)
-        rows[middle] = {"captured": captured, "low": low, "high": high, "users": len(places)}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("messages")
+        rows.append({"captured": captured, "low": low, "high": high, "users": len(places)})
+    return pd.DataFrame(rows, index=middles).rename_axis("messages")
 
 
 def _row(

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from companion.corpora import BEGIN, END, PADDING, UNKNOWN, Corpus, Vocabulary
 from companion.measure import (
     BigramCache,
+    GrowingWeight,
     NGram,
     UnigramCache,
     choose_growing_weight,
     choose_power,
+    choose_strength,
     choose_weight,
     mix,
     rescale,
@@ -185,6 +187,8 @@ def test_caches_refuse_strangers(cache):
 def test_ngram_refuses_an_order_that_cannot_be():
     with pytest.raises(ValueError, match="order must be at least 1"):
         NGram(scattered(), order=0)
+    with pytest.raises(ValueError, match="train has no message"):
+        NGram(scattered().of_users([]))
 
 
 @settings(max_examples=30, deadline=None)
@@ -207,8 +211,27 @@ def test_a_weight_outside_its_range_is_refused():
     for weight in (-0.1, 1.1, np.nan, np.array([0.5, 2.0])):
         with pytest.raises(ValueError, match="weight must lie in 0 to 1"):
             mix(model, model, weight)
-    with pytest.raises(ValueError, match="power must be at least 0"):
-        rescale(model, UnigramCache(corpus), -1)
+    for power in (-1, 3.1, 1000, np.nan):
+        with pytest.raises(ValueError, match=f"power must lie in 0 to 3, not {power}"):
+            rescale(model, UnigramCache(corpus), power)
+    for limit, half, says in [(7, 1, "limit must lie in 0 to 1"), (0.5, -1, "half must be at lea")]:
+        with pytest.raises(ValueError, match=says):
+            GrowingWeight(limit, half)
+
+
+@pytest.mark.parametrize("user", [-1, 40, 99_999])
+def test_a_weight_for_each_user_serves_no_other_user(user):
+    corpus = scattered(n_users=40)
+    mixture = mix(NGram(corpus), NGram(corpus, 2), np.full(corpus.n_users, 0.5))
+    with pytest.raises(ValueError, match=f"user {user} is unknown: ids go from 0 to 39"):
+        mixture(np.array([[BEGIN]], dtype=np.int32), np.array([user]))
+
+
+def test_a_growing_weight_needs_the_history_of_the_same_users():
+    history, later = halves(personal())
+    base, cache = NGram(history), BigramCache(history)
+    with pytest.raises(ValueError, match="names, those of validation for 12, and they are not"):
+        choose_growing_weight(base, cache, later, scattered(n_users=6))
 
 
 def mean_loss(model, corpus):
@@ -269,6 +292,25 @@ def test_the_power_chosen_is_the_best():
     chosen = choose_power(base, cache, later)
     best = min(mean_loss(rescale(base, cache, p), later) for p in np.linspace(0, 1.5, 76))
     assert mean_loss(rescale(base, cache, chosen), later) <= best + 1e-4
+
+
+def test_a_cache_that_knows_nothing_gets_no_power():
+    history, later = halves(personal())
+    assert choose_power(NGram(history), UnigramCache(history, history.first(0)), later) == 0
+    extreme = rescale(NGram(history), UnigramCache(history, strength=1e-3), 3)
+    _, probability = predict(extreme, later)
+    np.testing.assert_allclose(probability.sum(-1), 1, atol=1e-5)
+
+
+def test_the_strength_chosen_is_the_best_of_those_tried():
+    history, later = halves(personal())
+    tried = (1.0, 4.0, 16.0, 64.0, 1000.0)
+    losses = [mean_loss(UnigramCache(history, strength=s), later) for s in tried]
+    assert 0 < np.argmin(losses) < 4
+    chosen = choose_strength(lambda s: UnigramCache(history, strength=s), later, tried)
+    assert chosen == tried[int(np.argmin(losses))]
+    with pytest.raises(ValueError, match="strengths is empty"):
+        choose_strength(lambda s: NGram(history), later, [])
 
 
 def test_rescaling_by_the_power_of_zero_or_without_a_history_changes_nothing():

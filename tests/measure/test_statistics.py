@@ -157,6 +157,8 @@ def test_tables_that_cannot_be_compared_are_refused(trio):
         stat.helped(model, blind.assign(tokens=blind["tokens"] + (blind.index == 7)))
     with pytest.raises(ValueError, match="different orders"):
         stat.gain(model.iloc[::-1], blind)
+    with pytest.raises(ValueError, match=r"level must lie between 0 and 1, such as 0.95, not 95"):
+        stat.interval(stat.loss, model, level=95)
     for statistic in STATISTICS:
         with pytest.raises(ValueError, match="empty"):
             statistic(model.iloc[:0])
@@ -211,5 +213,6 @@ def test_groups_by_history_hold_all_users_in_order(trio):
     shortest = [scores[messages <= 15] for scores in trio]
     assert grouped["captured"].iloc[0] == pytest.approx(stat.gain_captured(*shortest))
     assert (grouped["low"] < grouped["high"]).all()
+    assert measure.by_history(*trio, np.full(60, 7), groups=4)["users"].tolist() == [15] * 4
     with pytest.raises(ValueError, match="groups must lie in 1 to 30, not 31"):
         measure.by_history(*trio, messages, groups=31)
