@@ -33,13 +33,12 @@ def mix(model: Model, other: Model, weight: float | np.ndarray) -> Model:
     if weights.ndim > 1 or not ((weights >= 0) & (weights <= 1)).all():
         raise ValueError(f"weight must lie in 0 to 1 (one, or one for each user), not {weight}")
 
+    def own_share(users: np.ndarray) -> np.ndarray:
+        own = weights[known_users(users, len(weights))]
+        return own.astype(np.float32)[:, None, None]  # (message, 1, 1)
+
     def mixture(tokens: np.ndarray, users: np.ndarray) -> np.ndarray:
-        share = (
-            weights
-            if weights.ndim == 0
-            else weights[known_users(users, len(weights))][:, None, None]
-        )
-        share = share.astype(np.float32) if weights.ndim else float(share)
+        share = own_share(users) if weights.ndim else float(weights)
         probability = np.exp(model(tokens, users)) * (1 - share)
         probability += np.exp(other(tokens, users)) * share
         return log(probability)
