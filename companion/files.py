@@ -35,6 +35,11 @@ def save_arrays(
         What the file holds, such as ``"base model"``; asked for again on loading.
     metadata : mapping
         Anything that JSON can hold.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
     """
     path = Path(path)
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -103,6 +108,8 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 def _write(path: Path, content: bytes) -> None:
     """Write beside the place, then rename: nobody ever sees half a file."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path} cannot be written: there is no folder {path.parent}")
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
+from numbers import Integral
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from companion.corpora.vocabulary import BEGIN, SPECIAL_TOKENS, Vocabulary
+from companion.corpora.vocabulary import BEGIN, SPECIAL_TOKENS, UNKNOWN, Vocabulary
 from companion.settings import check_integer
 
 
@@ -47,12 +48,24 @@ class Keyboard:
         The model's.
     user : int, optional
         Who is typing, for a model that knows its users.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the model has another number of words than `vocabulary`, or `user` is no id.
     """
 
     def __init__(self, model: Stepping, vocabulary: Vocabulary, user: int | None = None) -> None:
         self.model = model
         self.vocabulary = vocabulary
-        self._users = None if user is None else np.array([user], dtype=np.int32)
+        self._users = None
+        if user is not None:
+            self._users = np.array([check_integer("user", user, at_least=0)], dtype=np.int32)
+        size = getattr(model, "vocabulary_size", len(vocabulary))
+        if size != len(vocabulary):
+            raise ValueError(
+                f"vocabulary must be the model's, of {size} words; this one has {len(vocabulary)}"
+            )
         self._read: list[_Read] = []
 
     def suggest(self, history: Sequence[str | int], prefix: str = "", k: int = 3) -> list[str]:
@@ -61,7 +74,8 @@ class Keyboard:
         Parameters
         ----------
         history : sequence of str or int
-            The words of the message so far, or their ids.
+            The words of the message so far, or their ids. A word typed as ``<pad>``, ``<begin>``
+            or ``<end>`` is an unknown word.
         prefix : str
             The letters of the next word typed so far.
         k : int
@@ -70,9 +84,12 @@ class Keyboard:
         Raises
         ------
         TypeError, ValueError
-            If `history` is one string, an id is outside the vocabulary, or `k` is below 1.
+            If `history` is one string or no sequence of words and ids, an id is outside the
+            vocabulary, `prefix` is no string, or `k` is below 1.
         """
-        check_integer("k", k, at_least=1)
+        k = check_integer("k", k, at_least=1)
+        if not isinstance(prefix, str):
+            raise TypeError(f"prefix must be a string, not {prefix!r}")
         log_probs = self._after([BEGIN, *self._ids(history)])  # (word,)
         candidates = self._beginning_with(prefix)
         best = np.argsort(-log_probs[candidates], kind="stable")[:k]
@@ -95,12 +112,22 @@ class Keyboard:
         """Ids of the words of the message; unknown words are ``<unknown>``."""
         if isinstance(history, str):
             raise TypeError(f"history must be a list of words or ids, not the string {history!r}")
-        ids = [self.vocabulary.id(w) if isinstance(w, str) else int(w) for w in history]
+        if not isinstance(history, Iterable):
+            raise TypeError(f"history must be a list of words or ids, not {history!r}")
+        ids = [self._id(word) for word in history]
         size = len(self.vocabulary)
         wrong = next((i for i in ids if not 0 <= i < size), None)
         if wrong is not None:
             raise ValueError(f"token id {wrong} is outside the vocabulary: 0 to {size - 1}")
         return ids
+
+    def _id(self, word: str | int) -> int:
+        """The id of a word of the message, or the id itself."""
+        if isinstance(word, str):
+            return UNKNOWN if word in SPECIAL_TOKENS else self.vocabulary.id(word)
+        if isinstance(word, bool) or not isinstance(word, Integral):
+            raise TypeError(f"history must hold words or ids, not {word!r}")
+        return int(word)
 
     @cached_property
     def _alphabet(self) -> tuple[list[str], np.ndarray]:

@@ -86,6 +86,11 @@ def test_foreign_missing_and_wrong_files_are_told_apart(tmp_path):
         load_arrays(tmp_path / "x", "thing")
 
 
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere/x cannot be written: there is no folder"):
+        save_arrays(tmp_path / "nowhere" / "x", ARRAYS, "thing", {})
+
+
 def test_nothing_is_left_behind_where_writing_fails(tmp_path, monkeypatch):
     save_arrays(tmp_path / "x", ARRAYS, "thing", {"n": 3})
 

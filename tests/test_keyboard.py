@@ -95,6 +95,40 @@ def test_bad_input():
         fresh([], k=0)
 
 
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        ({"history": [5.9]}, "history must hold words or ids, not 5.9"),
+        ({"history": [True]}, "history must hold words or ids, not True"),
+        ({"history": None}, "history must be a list of words or ids, not None"),
+        ({"history": [], "prefix": None}, "prefix must be a string, not None"),
+        ({"history": [], "k": 2.0}, "k must be an integer, not 2.0"),
+    ],
+)
+def test_what_is_no_message_is_refused(call, says):
+    with pytest.raises(TypeError, match=says):
+        fresh(**call)
+
+
+def test_a_typed_special_token_is_an_unknown_word():
+    for word in ("<pad>", "<begin>", "<end>", "<unknown>"):
+        assert fresh(["see", word]) == fresh(["see", UNKNOWN])
+
+
+def test_integers_of_numpy_will_do():
+    assert fresh(np.array([5, 6]), k=np.int64(2)) == fresh([5, 6], k=2)
+    Keyboard(Counting(), VOCABULARY, user=np.int32(7))
+
+
+def test_user_and_vocabulary_are_checked():
+    with pytest.raises(ValueError, match="user must be at least 0, not -7"):
+        Keyboard(Counting(), VOCABULARY, user=-7)
+    model = Counting()
+    model.vocabulary_size = 12
+    with pytest.raises(ValueError, match="the model's, of 12 words; this one has 13"):
+        Keyboard(model, VOCABULARY)
+
+
 def test_a_failed_step_leaves_nothing_wrong():
     class Failing(Counting):
         def step(self, tokens, state, users=None):
