@@ -1,3 +1,4 @@
+import errno
 import logging
 import os
 import subprocess
@@ -99,14 +100,25 @@ def test_read_only_folder_still_gives_what_it_holds(tmp_path, monkeypatch, caplo
     ]
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root writes anywhere")
-def test_folder_without_write_permission(tmp_path, caplog):
-    tmp_path.chmod(0o500)
-    try:
-        assert Maker(tmp_path).ask() == "thing 1"
-    finally:
-        tmp_path.chmod(0o700)
-    assert "cannot be written to" in caplog.text
+@pytest.fixture
+def read_only(tmp_path):
+    """What the system says to whoever may only read: root may write anywhere, so it is played."""
+
+    def refuse(path, *args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        patch.setattr(os, "mkdir", refuse)
+        yield tmp_path
+
+
+@pytest.mark.parametrize("place", [".", "below/it"])
+def test_folder_without_write_permission(read_only, caplog, place):
+    maker = Maker(read_only / place)
+    assert [maker.ask(), maker.ask()] == ["thing 1", "thing 2"]
+    assert caplog.text.count("cannot be written to ([Errno 13] Permission denied") == 2
+    assert list(read_only.iterdir()) == []
 
 
 def test_full_disk_loses_nothing(tmp_path, caplog):
