@@ -70,11 +70,11 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         "keys saved (%)": table["saved"].map("{:.1f}".format),
     }
     if "captured" in table:
-        columns["gain captured (%)"] = _with_interval(table, "captured", "{:.0f}")
+        columns["gain captured (%)"] = _with_interval(table, "captured", "{:.1f}")
     else:
         columns["gain (nats)"] = _with_interval(table, "gain", "{:.3f}")
-    columns["helped (%)"] = table["helped"].map("{:.0f}".format)
-    columns["hurt (%)"] = table["hurt"].map("{:.0f}".format)
+    columns["helped (%)"] = table["helped"].map("{:.1f}".format)
+    columns["hurt (%)"] = table["hurt"].map("{:.1f}".format)
     columns["worst tenth (nats)"] = table["worst_decile"].map("{:+.3f}".format)
     text = pd.DataFrame(columns)
     return text.mask(text.map(lambda cell: "nan" in cell), "–")
