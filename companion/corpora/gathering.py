@@ -38,7 +38,8 @@ class Gathering:
             but no user.
         """
         tokens, lengths = self.encoder.encode(texts)
-        unnamed = np.fromiter((not user.strip() for user in users), dtype=bool, count=len(users))
+        users = [user.strip() for user in users]  # "a" and " a" are one person
+        unnamed = np.fromiter((not user for user in users), dtype=bool, count=len(users))
         fate = np.where(lengths == 0, 1, np.where(unnamed, 2, 0)).astype(np.int8)
         added = fate == 0
         if not added.all():

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from ..progress import progress_bar
+from ..settings import check_integer
 from .corpus import Corpus, at_least
 from .gathering import Gathering
 from .rows import Chunk, LogError, Source, chunks
@@ -35,6 +36,9 @@ class Report:
         Skipped: no user given.
     short_users, short_messages : int
         Users dropped because they have too few messages, and these messages.
+    doubtful : int
+        Rows, kept or not, with a line inside a quoted field that could be a row of its own: where
+        a quote is not closed in its row, the rows up to the next quote become part of the text.
     """
 
     rows: int
@@ -43,6 +47,7 @@ class Report:
     unnamed: int = 0
     short_users: int = 0
     short_messages: int = 0
+    doubtful: int = 0
 
     def __str__(self) -> str:
         short = f"messages of {self.short_users:,} users with too few"
@@ -53,7 +58,13 @@ class Report:
         }
         left_out = ", ".join(f"{count:,} {what}" for what, count in skipped.items() if count)
         kept = f"{self.messages:,} of {self.rows:,} rows kept"
-        return f"{kept}; left out: {left_out}" if left_out else kept
+        told = f"{kept}; left out: {left_out}" if left_out else kept
+        if not self.doubtful:
+            return told
+        return (
+            f"{told}; rows with a line inside quotes that looks like a row: {self.doubtful:,} (if "
+            "the file quotes nothing, pass quote=None)"
+        )
 
 
 def read(
@@ -121,19 +132,22 @@ def read(
         not in the encoding; if there are no rows, or none with text; if no user has enough
         messages. The message names the file, the row and what is allowed.
     """
-    if min_messages < 1:
-        raise ValueError(f"min_messages must be at least 1, not {min_messages}")
+    min_messages = check_integer("min_messages", min_messages, at_least=1)
+    if tokenizer is not None and not callable(tokenizer):
+        raise TypeError(f"tokenizer must be a function of one message, not {tokenizer!r}")
     if short_histories not in ("drop", "error"):
         raise ValueError(f"short_histories must be 'drop' or 'error', not {short_histories!r}")
     source = Source(
         _checked(path), user, text, time, encoding, encoding_errors, delimiter, quote, column_names
     )
+    source.check_options()
     gathering = Gathering(Encoder(lower, tokenizer))
-    fates = _gather(source, gathering, _Clock(source, time_format), progress)
+    fates, doubtful = _gather(source, gathering, _Clock(source, time_format), progress)
     corpus, summary = _finished(source, gathering.corpus(), fates, min_messages, short_histories)
+    summary = replace(summary, doubtful=doubtful)
     if report:
         report(summary)
-    elif summary.messages < summary.rows:
+    elif summary.messages < summary.rows or doubtful:
         warnings.warn(f"{source.path.name}: {summary}", stacklevel=2)
     return corpus
 
@@ -178,17 +192,18 @@ class _Clock:
 
 def _gather(
     source: Source, gathering: Gathering, clock: _Clock, progress: bool | None
-) -> np.ndarray:
-    """Add every row of the file; how many were added, empty and without a user, ``(3,)``."""
-    fates = np.zeros(3, dtype=np.int64)
+) -> tuple[np.ndarray, int]:
+    """Add every row; how many were added, empty and without a user, ``(3,)``; how many doubtful."""
+    fates, doubtful = np.zeros(3, dtype=np.int64), 0
     size = source.path.stat().st_size
     with progress_bar(size, f"Reading {source.path.name}", "B", progress) as bar:
         bar.unit_scale = True
         for chunk in chunks(source):
             fate = gathering.add(chunk.users, chunk.texts, clock.times(chunk))
             fates += np.bincount(fate, minlength=3)
+            doubtful += chunk.doubtful
             bar.update(chunk.bytes_read - bar.n)
-    return fates
+    return fates, doubtful
 
 
 def _finished(

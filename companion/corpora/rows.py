@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -21,6 +22,8 @@ CHUNK = 16_384  # rows; more is no faster and takes memory
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
 PARQUET = (".parquet", ".pq")
+LONGEST_FIELD = 1_000_000  # characters; a quote that is not closed is noticed after so many
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class LogError(ValueError):
@@ -40,6 +43,22 @@ class Source:
     delimiter: str | None = None
     quote: str | None = '"'
     column_names: Sequence[str] | None = None
+
+    def check_options(self) -> None:
+        """Complain about what is wrong whatever the file holds."""
+        columns = {"user": self.user, "text": self.text, "time": self.time}
+        for name, column in columns.items():
+            if not isinstance(column, str) and not (name == "time" and column is None):
+                raise TypeError(f"{name} must be the name of a column, not {column!r}")
+        if self.user == self.text:
+            raise ValueError(f"user and text must be two columns, not {self.user!r} twice")
+        if isinstance(self.column_names, str):
+            raise TypeError(f"column_names must be a list of names, not {self.column_names!r}")
+        for name, sign in (("delimiter", self.delimiter), ("quote", self.quote)):
+            if sign is not None and not (isinstance(sign, str) and len(sign) == 1):
+                raise ValueError(f"{name} must be one character or None, not {sign!r}")
+        _check_known("encoding", self.encoding, codecs.lookup)
+        _check_known("encoding_errors", self.encoding_errors, codecs.lookup_error)
 
     @property
     def suffix(self) -> str:
@@ -79,6 +98,7 @@ class Chunk:
     texts: Sequence[str]
     times: Sequence[str] | np.ndarray | None
     bytes_read: int
+    doubtful: int = 0  # rows with a line inside that could be a row
 
 
 def chunks(source: Source) -> Iterator[Chunk]:
@@ -115,14 +135,29 @@ def _delimited(source: Source) -> Iterator[Chunk]:
             raise LogError(f"{source.path.name}: the first line, which names the columns, is empty")
         source.check(names, _delimiter_hint(names))
         picks = [itemgetter(list(names).index(name)) for name in source.columns]
-        first = 1
+        first, lines = 1, reader.line_num
         while records := _take(source, reader, first, CHUNK):
             rows: Sequence[int] = range(first, first + len(records))
+            doubtful = 0
+            if reader.line_num - lines > len(records):
+                doubtful = _doubtful(source, records, len(names))
+            lines = reader.line_num
             first += len(records)
             if set(map(len, records)) != {len(names)}:
                 rows, records = _without_blank_lines(source, rows, records, len(names))
             users, texts, *times = ([pick(record) for record in records] for pick in picks)
-            yield Chunk(rows, users, texts, times[0] if times else None, raw.tell())
+            yield Chunk(rows, users, texts, times[0] if times else None, raw.tell(), doubtful)
+
+
+def _doubtful(source: Source, records: list[list[str]], width: int) -> int:
+    """Rows in whose fields a line looks like a row: a stray quote may have swallowed it."""
+    between = (source.delimiter or DELIMITERS[source.suffix]) * (width - 1)
+
+    def holds_a_row(field: str) -> bool:
+        inner = field.splitlines()[1:]
+        return bool(between) and any(line.count(between[0]) == len(between) for line in inner)
+
+    return sum(any("\n" in f and holds_a_row(f) for f in record) for record in records)
 
 
 def _csv_reader(source: Source, text: TextIO, strict: bool = True) -> Any:
@@ -138,7 +173,8 @@ def _take(source: Source, items: Iterator[Any], first: int, count: int) -> list[
     """The next `count` items of a text file; what goes wrong is explained."""
     taken: list[Any] = []
     try:
-        taken.extend(islice(items, count))  # keeps what was read before an error
+        with _long_fields():
+            taken.extend(islice(items, count))  # keeps what was read before an error
     except csv.Error as error:
         raise source.error(first + len(taken), _about_quotes(error)) from error
     except UnicodeDecodeError as error:
@@ -151,7 +187,22 @@ def _take(source: Source, items: Iterator[Any], first: int, count: int) -> list[
     return taken
 
 
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """Let fields be longer than the standard library does, which has one limit for everybody."""
+    before = csv.field_size_limit(LONGEST_FIELD)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
 def _about_quotes(error: csv.Error) -> str:
+    if "field larger than" in str(error):
+        return (
+            f"a field of more than {LONGEST_FIELD:,} characters. If a quote opens it that is not "
+            "closed, correct the quote, or pass quote=None if the file quotes nothing"
+        )
     return (
         "a field opens with a quote that is not closed as it should be "
         f"({error}). Inside a quoted field, a quote is written twice; "
@@ -166,7 +217,11 @@ def _undecodable(source: Source, error: UnicodeDecodeError) -> LogError:
         f"is not {encoding}. Name the encoding of the file, such as encoding='cp1252'; where "
         "encodings are mixed, encoding_errors='replace' reads on"
     )
-    with _opened(source, errors="surrogateescape") as (text, _):
+    with source.path.open("rb") as raw:
+        utf_16 = raw.read(2) in UTF_16
+    if utf_16:
+        return LogError(f"{source.path.name} is not {encoding}: try encoding='utf-16'")
+    with _opened(source, errors="surrogateescape") as (text, _), _long_fields():
         json_lines = source.suffix in JSON_LINES
         rows = ([line] for line in text) if json_lines else _csv_reader(source, text, strict=False)
         for row, record in enumerate(rows, int(json_lines or bool(source.column_names))):
@@ -194,7 +249,7 @@ def _without_blank_lines(
 
 def _line_of(source: Source, row: int) -> int | None:
     """The line on which a row begins, found by a second reading."""
-    with _opened(source, errors="replace") as (text, _):
+    with _opened(source, errors="replace") as (text, _), _long_fields():
         reader = _csv_reader(source, text, strict=False)
         before = row - 1 + (source.column_names is None)
         try:
@@ -206,6 +261,8 @@ def _line_of(source: Source, row: int) -> int | None:
 
 
 def _delimiter_hint(names: Sequence[str]) -> str:
+    if any("\x00" in name for name in names):
+        return " (is the encoding 'utf-16'? then pass it)"
     found = [d for d in (";", "\t", "|", ",") if len(names) == 1 and d in names[0]]
     return f" (is the delimiter {found[0]!r}? then pass it)" if found else ""
 
@@ -229,6 +286,8 @@ def _json_record(source: Source, row: int, line: str) -> list[str]:
     except json.JSONDecodeError as error:
         problem = f"not a JSON object ({error.msg}, at character {error.pos + 1})"
         raise source.error(row, problem) from error
+    except RecursionError as error:
+        raise source.error(row, "a JSON object that is nested too deeply") from error
     if not isinstance(record, dict):
         raise source.error(row, f"a JSON {type(record).__name__}, but it must be an object")
     fields = []
@@ -241,6 +300,14 @@ def _json_record(source: Source, row: int, line: str) -> list[str]:
             raise source.error(row, f"must be text, not {type(value).__name__}", column=name)
         fields.append("" if value is None else str(value))
     return fields
+
+
+def _check_known(name: str, value: object, look_up: Callable[[str], object]) -> None:
+    """Complain about a name that Python's table of encodings or error handlers lacks."""
+    try:
+        look_up(value)  # type: ignore[arg-type]
+    except (LookupError, TypeError) as error:
+        raise ValueError(f"{name} must be one that Python knows, not {value!r}") from error
 
 
 def _is_text(value: object) -> bool:

@@ -124,6 +124,9 @@ class Encoder:
         return self._encode_together(texts)
 
     def _encode_plainly(self, messages: list[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
+        wrong = next((m for m in messages if isinstance(m, str) or not isinstance(m, Sequence)), "")
+        if wrong != "":
+            raise TypeError(f"tokenizer must give a list of words, not {wrong!r}")
         lengths = np.fromiter(map(len, messages), dtype=np.int64, count=len(messages))
         words = (self._ids[_clean(word)] for message in messages for word in message)
         return np.fromiter(words, dtype=np.int32, count=int(lengths.sum())), lengths

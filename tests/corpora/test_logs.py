@@ -241,7 +241,7 @@ def test_rows_that_cannot_be_read(read, rows, message):
 
 
 def test_a_runaway_quote_is_stopped_early(read, monkeypatch):
-    """The rest of the file is not swallowed: reading ends within the next 131,072 characters."""
+    """The rest of the file is not swallowed: reading ends within the next million characters."""
     taken = []
     take = rows._take
     monkeypatch.setattr(rows, "_take", lambda *a: taken.append(a) or take(*a))
@@ -299,6 +299,7 @@ def test_a_broken_compressed_file(read):
         ("[1, 2]", "row 2: a JSON list, but it must be an object"),
         ('{"who": 1, "when": 2}', "row 2: there is no 'said' among its keys: 'who', 'when'"),
         ('{"who": 1, "said": 3, "when": 2}', "row 2, column 'said': must be text, not int"),
+        ("[" * 100_000, "row 2: a JSON object that is nested too deeply|row 2: not a JSON object"),
         ('{"who": {}, "said": "x", "when": 2}', "row 2, column 'who': must be text, not dict"),
         ('{"who": 1, "said": "x", "when": null}', "row 2, column 'when': '' must be a number"),
         ('{"who": 1, "said": "x", "when": "1e999"}', "'1e999' must be a number"),
@@ -376,10 +377,58 @@ def test_progress_reaches_the_end(read, monkeypatch, name):
     assert bar.n == len(content)
 
 
-def test_a_large_field_is_read(read):
-    long = "word " * 20_000
-    corpus = read(f"{HEADER}a,{long},2020-01-01\n" * 1 + GOOD)
-    assert corpus.lengths.max() == 20_000
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_large_field_is_read(read, quote):
+    before = csv.field_size_limit()
+    long = "word " * 50_000
+    corpus = read(f"{HEADER}a,{quote}{long}{quote},2020-01-01\n{GOOD}")
+    assert corpus.lengths.max() == 50_000
+    assert csv.field_size_limit() == before
+    with pytest.raises(logs.LogError, match=r"row 1 \(line 2\): a field of more than 1,000,000 ch"):
+        read(f"{HEADER}a,{quote}{long * 5}{quote},2020-01-01\n{GOOD}")
+
+
+@pytest.mark.usefixtures("chunk")
+def test_rows_swallowed_by_a_stray_quote_are_told(read):
+    swallowing = HEADER + GOOD + 'a,"two,2020-02-01\na,three,2020-02-02\na,four",2020-02-03\n'
+    with pytest.warns(UserWarning, match=r"11 of 11 rows kept; rows with a line .* like a row: 1 "):
+        read(swallowing)
+    reports = []
+    read(HEADER + GOOD + 'a,"an\nhonest, short\nmessage",2020-02-03\n', report=reports.append)
+    assert reports == [logs.Report(11, 11)]
+
+
+def test_names_are_stripped(read):
+    spaced = GOOD.replace("a,hello", " a ,hello").replace(" a ", "a", 1)
+    assert read(HEADER + spaced).user_names == ("a", "b")
+
+
+def test_utf_16_is_recognized(read):
+    for encoding, says in [("utf-16", "try encoding='utf-16'"), ("utf-16-le", "is the encoding")]:
+        with pytest.raises(logs.LogError, match=says):
+            read((HEADER + GOOD).encode(encoding))
+    assert len(read((HEADER + GOOD).encode("utf-16"), encoding="utf-16")) == 10
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"encoding": "utf-9"}, ValueError, "encoding must be one that Python knows, not 'utf-9'"),
+        ({"encoding_errors": "foo"}, ValueError, "encoding_errors must be one .* not 'foo'"),
+        ({"delimiter": ";;"}, ValueError, "delimiter must be one character or None, not ';;'"),
+        ({"quote": ""}, ValueError, "quote must be one character or None, not ''"),
+        ({"min_messages": "3"}, TypeError, "min_messages must be an integer, not '3'"),
+        ({"tokenizer": "split"}, TypeError, "tokenizer must be a function .* not 'split'"),
+        ({"tokenizer": lambda text: None}, TypeError, "tokenizer must give a list .* not None"),
+        ({"tokenizer": str.upper}, TypeError, "tokenizer must give a list .* not 'HELLO"),
+        ({"column_names": "ut"}, TypeError, "column_names must be a list of names, not 'ut'"),
+        ({"text": "who"}, ValueError, "user and text must be two columns, not 'who' twice"),
+        ({"user": None}, TypeError, "user must be the name of a column, not None"),
+    ],
+)
+def test_wrong_options_are_named(read, options, error, says):
+    with pytest.raises(error, match=says):
+        read(HEADER + GOOD, **options)
 
 
 def test_memory_does_not_hold_the_text(tmp_path, monkeypatch):
