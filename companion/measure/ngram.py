@@ -1,4 +1,4 @@
-"""An n-gram model of everybody's text: the strongest rival that is no network and knows no user."""
+"""An n-gram model of everybody's text: the a strong rival that is no network and knows no user."""
 
 from __future__ import annotations
 
