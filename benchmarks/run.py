@@ -17,6 +17,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from tools import environment
+
 from .common import FRAMEWORKS, Row
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -45,12 +47,13 @@ def main() -> None:
         print(json.dumps([row._asdict() for row in _here(*arguments.one, small=arguments.small)]))
         return
     chosen = _chosen(arguments.only, arguments.logs)
-    results = ({} if arguments.small else _kept()) | {
-        _label(*b): _apart(*b, arguments.small) for b in chosen
-    }
+    environment.folders()
+    results = {} if arguments.small else _kept()
+    for benchmark in chosen:
+        results[_label(*benchmark)] = _apart(*benchmark, arguments.small)
+        if not arguments.small:
+            keep(results)  # one that fails later loses nothing measured before
     print(table(results))
-    if not arguments.small:
-        keep(results)
 
 
 def table(results: dict[str, list[Row]]) -> str:

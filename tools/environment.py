@@ -23,8 +23,13 @@ SETTINGS = {
 
 
 def apply() -> None:
-    """Set the variables above, and the folders of data and of trained models where none is set."""
+    """Set the variables above, and the folders."""
     os.environ.update(SETTINGS)
+    folders()
+
+
+def folders() -> None:
+    """Set the folders of data and of trained models where none is set."""
     os.environ.setdefault("COMPANION_CACHE", str(ROOT / ".cache" / "companion"))
     beside = ROOT.parent / "shared" / "data"
     if beside.is_dir():
