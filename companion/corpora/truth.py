@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from .. import files
 from ..checks import check_ids
 from .corpus import Corpus
 from .grammar import Expansion, Grammar, Slot
@@ -47,6 +49,19 @@ class Truth:
         self.vocabulary = vocabulary
         self.prior = self._normalized(message_counts)  # (users,)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that change with anything that changes a probability."""
+        grammar, profiles = self.grammar, self.profiles
+        written = (grammar.templates, grammar.style, grammar.personal, self.vocabulary.words)
+        arrays = {"written": np.frombuffer(repr(written).encode(), dtype=np.uint8)}
+        arrays |= {"prior": self.prior, "topics": profiles.topics}
+        tables = {"slot": profiles.slots, "loading": profiles.loadings}
+        tables |= {f"dialect {name}": weights for name, weights in grammar.dialects.items()}
+        for name, table in tables.items():
+            arrays |= {f"{name} {key}": array for key, array in table.items()}
+        return files.fingerprint(arrays)
+
     def aware(self, tokens: np.ndarray, users: np.ndarray) -> np.ndarray:
         """Log-probabilities of the next word, told who is typing: the user-aware bound.
 
@@ -68,7 +83,7 @@ class Truth:
             If the generator cannot have written the tokens so far, or a user is unknown.
         """
         users = check_ids("user", users, len(self.profiles), ndim=1)
-        return self._log_probs(self._forward, tokens, [int(user) for user in users])
+        return self._log_probs(self._forward, tokens, users=users)
 
     def blind(self, tokens: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
         """Log-probabilities of the next word, told nothing: the user-blind bound.
@@ -78,7 +93,7 @@ class Truth:
         token* over known users. For another average see :meth:`mixture`, for new users
         :meth:`blind_new`. Shapes as in :meth:`aware`; `users` is not looked at.
         """
-        return self._log_probs(self._forward, tokens, [self.prior] * len(tokens))
+        return self._log_probs(self._forward, tokens, prior=self.prior)
 
     def mixture(self, prior: np.ndarray) -> Callable[..., np.ndarray]:
         """A model like :meth:`blind`, with another prior over users.
@@ -94,7 +109,7 @@ class Truth:
         prior = self._normalized(prior)
 
         def model(tokens: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
-            return self._log_probs(self._forward, tokens, [prior] * len(tokens))
+            return self._log_probs(self._forward, tokens, prior=prior)
 
         return model
 
@@ -105,7 +120,7 @@ class Truth:
         draw, see :func:`companion.corpora.profiles.population`. Shapes as in :meth:`aware`.
         """
         forward, prior = self._newcomers
-        return self._log_probs(forward, tokens, [prior] * len(tokens))
+        return self._log_probs(forward, tokens, prior=prior)
 
     def told(self, corpus: Corpus, what: Collection[str]) -> np.ndarray:
         """Log-probability of each target, told only some of what is true of the user.
@@ -153,16 +168,27 @@ class Truth:
         return weights / weights.sum()
 
     def _log_probs(
-        self, forward: _Forward, tokens: np.ndarray, weights: Sequence[np.ndarray | int]
+        self,
+        forward: _Forward,
+        tokens: np.ndarray,
+        *,
+        prior: np.ndarray | None = None,
+        users: np.ndarray | None = None,
     ) -> np.ndarray:
-        """As :meth:`aware`; `weights` is a prior over users, or a user, for each message."""
+        """As :meth:`aware`, given either one prior over users or who wrote each message."""
         tokens = check_ids("token", tokens, len(self.vocabulary), ndim=2)
         inside = tokens != PADDING  # (message, step)
         out = np.full((*tokens.shape, len(self.vocabulary)), 1.0 / len(self.vocabulary))
         words = [row[1:length] for row, length in zip(tokens, inside.sum(axis=1), strict=True)]
+        blind: WeakKeyDictionary[_State, np.ndarray] = WeakKeyDictionary()  # messages share states
         for message, states in forward.states(words):
             for step, state in enumerate(states):
-                out[message, step] = forward.next_words(state, weights[message])
+                if users is not None:
+                    out[message, step] = forward.next_words(state, int(users[message]))
+                    continue
+                if state not in blind:
+                    blind[state] = forward.next_words(state, prior)
+                out[message, step] = blind[state]
         with np.errstate(divide="ignore"):
             return np.log(out, out=out)
 

@@ -13,7 +13,8 @@ from .baselines import (
     mix,
     rescale,
 )
-from .scores import Model, score, score_targets, summed, target_log_probs
+from .bounds import Bounds, bounds, bounds_targets
+from .scores import Model, remembered, score, score_targets, summed, target_log_probs
 from .statistics import (
     Interval,
     gain,
@@ -34,12 +35,15 @@ from .tables import by_history, compare, readable
 
 __all__ = [
     "BigramCache",
+    "Bounds",
     "GrowingWeight",
     "Interval",
     "Model",
     "NGram",
     "UnigramCache",
     "baselines",
+    "bounds",
+    "bounds_targets",
     "by_history",
     "choose_growing_weight",
     "choose_power",
@@ -58,6 +62,7 @@ __all__ = [
     "per_user_loss",
     "perplexity",
     "readable",
+    "remembered",
     "rescale",
     "score",
     "score_targets",

@@ -39,8 +39,10 @@ def mix(model: Model, other: Model, weight: float | np.ndarray) -> Model:
 
     def mixture(tokens: np.ndarray, users: np.ndarray) -> np.ndarray:
         share = own_share(users) if weights.ndim else float(weights)
-        probability = np.exp(model(tokens, users)) * (1 - share)
-        probability += np.exp(other(tokens, users)) * share
+        probability, others = np.exp(model(tokens, users)), np.exp(other(tokens, users))
+        probability *= 1 - share  # in place: fresh memory costs as much as the arithmetic
+        others *= share
+        probability += others
         return log(probability)
 
     return mixture
@@ -160,7 +162,8 @@ def rescale(model: Model, cache: UnigramCache, power: float = 0.75) -> Model:
         shift = power * cache.log_ratio(users)[:, None, :]  # (message, 1, word)
         log_probs = log_probs + shift.astype(log_probs.dtype)
         # a smoothed cache and a bounded power: the shift is too small for an overflow
-        return log_probs - np.log(np.exp(log_probs).sum(axis=-1, keepdims=True))
+        log_probs -= np.log(np.exp(log_probs).sum(axis=-1, keepdims=True))
+        return log_probs
 
     return rescaled
 

@@ -112,6 +112,30 @@ def summed(targets: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns).groupby("user").sum()
 
 
+def remembered(model: Model) -> Model:
+    """The same model, which computes each batch once: for one that is asked again and again.
+
+    Chosen weights, mixtures, controls and scores of the same text all ask for the same predictions.
+    They are kept in memory in float32, 4 bytes for each target and word of the vocabulary, for as
+    long as the returned model is.
+
+    Parameters
+    ----------
+    model : Model
+        It must answer the same whenever it is asked: no network that is still being trained.
+    """
+    known: dict[tuple[object, ...], np.ndarray] = {}
+
+    def recall(tokens: np.ndarray, users: np.ndarray) -> np.ndarray:
+        key = tokens.shape, tokens.tobytes(), users.tobytes()
+        if key not in known:
+            known[key] = np.array(model(tokens, users), dtype=np.float32)
+            known[key].flags.writeable = False
+        return known[key]
+
+    return recall
+
+
 def targets_of(corpus: Corpus) -> dict[str, np.ndarray]:
     """Columns with a place for each target of `corpus`, in its order; nothing is measured yet."""
     if not len(corpus):
@@ -142,7 +166,7 @@ def predictions(
     places : np.ndarray
         Rows of :func:`score_targets` that these predictions are for, ``(targets,)``.
     log_probs : np.ndarray
-        ``(targets, words)``.
+        ``(targets, words)``; not to be written to.
     """
     first = np.cumsum(corpus.lengths + 1) - (corpus.lengths + 1)
     with progress_bar(len(corpus), "scoring", "message", show=progress) as bar:
@@ -156,8 +180,10 @@ def predictions(
                     f"model returned shape {predicted.shape} for tokens of shape {inputs.shape}; "
                     f"log-probabilities must have shape (message, step, word) = {expected}"
                 )
-            row, step = np.nonzero(targets != PADDING)
-            log_probs = predicted[row, step]  # (targets, words)
+            inside = targets != PADDING
+            row, step = np.nonzero(inside)
+            # without padding a view does: nobody writes into what a model may keep
+            log_probs = predicted.reshape(-1, expected[-1]) if inside.all() else predicted[inside]
             _check(log_probs, batch[row], users[row])
             yield first[batch[row]] + step, log_probs
             bar.update(len(batch))

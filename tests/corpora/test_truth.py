@@ -1,6 +1,7 @@
 """The exact bounds, against brute force on a tiny grammar and against sampling on the real one."""
 
 from collections import defaultdict
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -276,3 +277,21 @@ def test_same_seed_same_corpus_and_other_seed_another(default):
     data, _ = default
     assert messages()[0].train.fingerprint == data.train.fingerprint
     assert messages(seed=1)[0].train.fingerprint != data.train.fingerprint
+
+
+def test_fingerprints_tell_truths_apart(tiny):
+    grammar, profiles = tiny
+    words = Vocabulary.from_words(grammar.words)
+    counts = np.array([5, 1, 2, 0])
+    texts = TINY.replace("the cat", "a cat"), TINY.replace("opening = [3", "opening = [4")
+    others = [(parse_grammar(text), profiles, words, counts) for text in texts]
+    topics = replace(profiles, topics=profiles.topics[::-1])
+    slots = replace(profiles, slots=profiles.slots | {"you": profiles.slots["you"][::-1]})
+    loadings = replace(profiles, loadings={n: -a for n, a in profiles.loadings.items()})
+    others += [(grammar, changed, words, counts) for changed in (topics, slots, loadings)]
+    others += [(grammar, profiles, Vocabulary.from_words(grammar.words[1:]), counts)]
+    others += [(grammar, profiles, words, counts + 1)]
+    fingerprints = {Truth(*parts).fingerprint for parts in others}
+    same = Truth(parse_grammar(TINY), replace(profiles), words, 2 * counts).fingerprint
+    assert same == truth_for(tiny).fingerprint
+    assert len({same, *fingerprints}) == len(others) + 1

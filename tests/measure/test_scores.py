@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from companion.corpora import END, UNKNOWN, Corpus, Vocabulary
 from companion.keyboard import Keyboard
-from companion.measure import score, score_targets, summed, target_log_probs
+from companion.measure import remembered, score, score_targets, summed, target_log_probs
 from tests.measure.synthetic import Arbitrary, corpora, normalized, scattered
 
 
@@ -199,3 +199,23 @@ def test_nothing_to_score_and_wrong_batches_are_refused(corpus):
         score(Arbitrary(corpus), corpus.of_users([]))
     with pytest.raises(ValueError, match="batch_size must be at least 1, not 0"):
         score(Arbitrary(corpus), corpus, batch_size=0)
+
+
+def test_remembered_model_computes_each_batch_once_and_tells_users_apart():
+    corpus, calls = scattered(), []
+    plain = Arbitrary(corpus)
+
+    def counted(tokens, users):
+        calls.append(len(tokens))
+        return plain(tokens, users)
+
+    model = remembered(counted)
+    first, again = score(model, corpus, batch_size=16), score(model, corpus, batch_size=16)
+    once = len(calls)
+    pd.testing.assert_frame_equal(first, again, check_exact=True)
+    pd.testing.assert_frame_equal(first, score(plain, corpus), rtol=1e-5)
+    tokens, users = np.full((2, 3), 5, dtype=np.int32), np.array([0, 1])
+    assert not np.array_equal(model(tokens, users), model(tokens, users[::-1].copy()))
+    assert sum(calls[:once]) == len(corpus)
+    with pytest.raises(ValueError, match="read-only"):
+        model(tokens, users)[:] = 0
