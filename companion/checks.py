@@ -29,12 +29,13 @@ def check_ids(name: str, ids: Any, size: int | None, ndim: int) -> np.ndarray:
         If the array has another number of axes, or an id is outside; the message names the id.
     """
     ids = np.asarray(ids)
-    if not np.issubdtype(ids.dtype, np.integer):
+    if ids.dtype.kind not in "iu":
         raise TypeError(f"{name} ids must be integers (int32 or int64), not {ids.dtype}")
     if ids.ndim != ndim:
         raise ValueError(f"{name} ids must have {ndim} axes, not {ids.ndim}: shape {ids.shape}")
-    outside = ids[(ids < 0) | (ids >= (np.inf if size is None else size))]
-    if outside.size:
+    highest = np.inf if size is None else size - 1
+    if ids.size and not (ids.min() >= 0 and ids.max() <= highest):
+        outside = ids[(ids < 0) | (ids > highest)]
         place = "the vocabulary" if name == "token" else f"the {name}s known"
         upwards = "upwards" if size is None else f"to {size - 1}"
         raise ValueError(f"{name} id {outside[0]} is outside {place}: ids go from 0 {upwards}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from numbers import Integral
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -92,8 +91,8 @@ class Keyboard:
             raise TypeError(f"prefix must be a string, not {prefix!r}")
         log_probs = self._after([BEGIN, *self._ids(history)])  # (word,)
         candidates = self._beginning_with(prefix)
-        best = np.argsort(-log_probs[candidates], kind="stable")[:k]
-        return [self.vocabulary.words[i] for i in candidates[best]]
+        best = candidates[_smallest(-log_probs[candidates], candidates, k)]
+        return [self.vocabulary.words[i] for i in best]
 
     def _after(self, tokens: list[int]) -> np.ndarray:
         """Log-probabilities after these tokens; only those not yet read are stepped."""
@@ -125,7 +124,7 @@ class Keyboard:
         """The id of a word of the message, or the id itself."""
         if isinstance(word, str):
             return UNKNOWN if word in SPECIAL_TOKENS else self.vocabulary.id(word)
-        if isinstance(word, bool) or not isinstance(word, Integral):
+        if isinstance(word, bool) or not isinstance(word, int | np.integer):
             raise TypeError(f"history must hold words or ids, not {word!r}")
         return int(word)
 
@@ -137,9 +136,17 @@ class Keyboard:
         return [words[i] for i in order], np.array(order, dtype=np.int64)
 
     def _beginning_with(self, prefix: str) -> np.ndarray:
-        """Ids of the real words that begin with these letters, ascending."""
+        """Ids of the real words that begin with these letters, in alphabetical order."""
         words, ids = self._alphabet
-        return np.sort(ids[bisect_left(words, prefix) : bisect_left(words, prefix + "\U0010ffff")])
+        return ids[bisect_left(words, prefix) : bisect_left(words, prefix + "\U0010ffff")]
+
+
+def _smallest(values: np.ndarray, ids: np.ndarray, k: int) -> np.ndarray:
+    """Places of the `k` smallest values, in order; of equal ones, the smaller id comes first."""
+    places = np.arange(len(values))
+    if k < len(values):  # sorting them all would take as long as half a step of the network
+        places = np.flatnonzero(~(values > np.partition(values, k - 1)[k - 1]))
+    return places[np.lexsort((ids[places], values[places]))[:k]]
 
 
 __all__ = ["Keyboard", "Stepping"]

@@ -127,7 +127,7 @@ class BaseModel(nn.Module):
         state : tuple of Tensor
             The state after these tokens.
         """
-        with evaluating(self):
+        with evaluating(self.dropout):  # no other layer that a step runs has a mode
             embedded = self.embedding(self._tokens(tokens, ndim=1))  # (batch, embedding)
             self._users(users, len(tokens))
             state = self._advance(embedded, state)
@@ -154,6 +154,8 @@ class BaseModel(nn.Module):
             else:
                 layers.append((torch.gru_cell(inputs, *before, *weights),))
             inputs = layers[-1][0]  # (batch, hidden)
+        if len(layers) == 1:  # nothing to stack, which would take a twentieth of the step
+            return tuple(part[None] for part in layers[0])
         return tuple(torch.stack(part) for part in zip(*layers, strict=True))
 
     def _build(self, config: BaseModelConfig) -> None:
@@ -171,7 +173,8 @@ class BaseModel(nn.Module):
     def _tokens(self, tokens: np.ndarray, ndim: int) -> Tensor:
         """Checked token ids on this model's device."""
         ids = check_ids("token", tokens, self.vocabulary_size, ndim)
-        return torch.tensor(ids, device=self.output.bias.device)
+        copy = torch.from_numpy(np.array(ids))  # quicker than torch.tensor, one token at a time
+        return copy.to(self.output.bias.device)
 
     def _users(self, users: np.ndarray | None, messages: int) -> Tensor | None:
         """Checked user ids on this model's device."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -103,14 +103,13 @@ def evaluate(model: nn.Module, corpus: Corpus) -> float:
     """
     if not len(corpus):
         raise ValueError("corpus is empty: its mean loss needs at least one message")
-    total, tokens = 0.0, 0
     order = epoch_batches(corpus.lengths, EVALUATION_BATCH, seed=0, epoch=0, pool=len(corpus))
     with evaluating(model):
-        for inputs, targets, users in _loader(corpus, order, _device(model)):
-            count = int(targets.count_nonzero())
-            total += masked_loss(model(inputs, users), targets).item() * count
-            tokens += count
-    return total / tokens
+        losses = [
+            masked_loss(model(inputs, users), targets).item()
+            for inputs, targets, users in _loader(corpus, order, _device(model))
+        ]
+    return _mean(losses, corpus, order)
 
 
 @contextmanager
@@ -191,17 +190,14 @@ class _Loop:
 
     def epoch(self, data: Split) -> None:
         """Train on every batch once, then validate."""
-        total, tokens = 0.0, 0
         self.model.train()
         for inputs, targets, users in _loader(data.train, self.order, _device(self.model)):
-            loss = self.step(inputs, targets, users)
-            count = int(targets.count_nonzero())
-            total, tokens = total + loss * count, tokens + count
-            self.history.steps.append(loss)
+            self.history.steps.append(self.step(inputs, targets, users))
             self.bar.update()
         self.model.eval()
         loss = self._finite("validation loss", evaluate(self.model, data.validation))
-        self.history.training.append(total / tokens)
+        losses = self.history.steps[-len(self.order) :]
+        self.history.training.append(_mean(losses, data.train, self.order))
         self.history.seconds.append(time.perf_counter() - self.start)
         self.history.validation.append(loss)
         self.bar.set_postfix(epoch=self.order.epoch + 1, loss=f"{loss:.3f}")
@@ -236,6 +232,12 @@ def _loader(
     """Batches of a corpus in this order; they come whole, so nothing is left to collate."""
     batches = _MessageBatches(corpus, device)
     return DataLoader(batches, batch_sampler=order, collate_fn=lambda batch: batch)
+
+
+def _mean(losses: list[float], corpus: Corpus, order: Iterable[np.ndarray]) -> float:
+    """Mean over the tokens of the batches in this order that had these losses."""
+    tokens = [corpus.lengths[messages].sum() + len(messages) for messages in order]
+    return float(np.average(losses, weights=tokens))
 
 
 def _device(model: nn.Module) -> torch.device:
