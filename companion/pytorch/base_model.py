@@ -11,18 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import companion.checks
-import companion.corpora.batches
-import companion.corpora.corpus
-import companion.corpora.vocabulary
-import companion.history
-import companion.settings
 from companion import files
 from companion.checks import check_ids, check_users
 from companion.corpora import Split
 from companion.history import History
-from companion.keeping import kept, source_fingerprint
 from companion.settings import EMBEDDING_RANGE, BaseModelConfig, TrainingConfig
+from companion.trainings import kept_training
 
 from . import training as training_loop
 from .training import evaluating
@@ -232,13 +226,14 @@ def trained(
         model = BaseModel(len(data.vocabulary), config, seed=training.seed)
         return model, training_loop.train(model, data, training, progress)
 
-    return kept(
-        _key(data, config, training),
-        make,
-        save=lambda made, path: _save(made[0], path, history=made[1].to_dict()),
-        load=_load_with_history,
-        finished=lambda made: not made[1].interrupted,
-    )
+    key = {
+        "name": f"base model pytorch {config.cell}",
+        "config": config,
+        "training": training,
+        "framework": torch.__version__,
+    }
+    code = sys.modules[__name__], training_loop
+    return kept_training(key, data, code, make, _save, _load)
 
 
 def save(model: BaseModel, path: str | PathLike[str]) -> None:
@@ -277,28 +272,6 @@ def _recurrent_layers(config: BaseModelConfig) -> nn.LSTM | nn.GRU:
     return recurrent
 
 
-def _key(data: Split, config: BaseModelConfig, training: TrainingConfig) -> dict[str, Any]:
-    """Everything that decides a trained base model."""
-    modules = (
-        sys.modules[__name__],
-        training_loop,
-        companion.settings,
-        companion.history,
-        companion.checks,
-        companion.corpora.batches,
-        companion.corpora.corpus,
-        companion.corpora.vocabulary,
-    )
-    return {
-        "name": f"base model pytorch {config.cell}",
-        "config": config,
-        "training": training,
-        "corpora": [data.train.fingerprint, data.validation.fingerprint],
-        "code": source_fingerprint(*modules),
-        "framework": torch.__version__,
-    }
-
-
 def _weights(model: nn.Module) -> dict[str, np.ndarray]:
     """Every weight by its name; a shared one once."""
     return {name: w.detach().cpu().numpy() for name, w in model.named_parameters()}
@@ -321,12 +294,6 @@ def _load(path: str | PathLike[str]) -> tuple[BaseModel, dict[str, Any]]:
         for name, weight in weights.items():
             weight.copy_(torch.from_numpy(arrays[name]))
     return model.eval(), metadata
-
-
-def _load_with_history(path: str | PathLike[str]) -> tuple[BaseModel, History]:
-    """What :func:`trained` kept."""
-    model, metadata = _load(path)
-    return model, History.from_dict(metadata["history"])
 
 
 __all__ = ["BaseModel", "fingerprint", "load", "save", "trained"]

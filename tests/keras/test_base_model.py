@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import companion.keras
+from companion import keeping
 from companion.corpora import Corpus, split
 from companion.files import CorruptedFileError
-from companion.keras import base_model, training
+from companion.keras import training
 from companion.keras.base_model import BaseModel, fingerprint, load, save, trained
 from companion.keyboard import Keyboard
 from companion.settings import BaseModelConfig, TrainingConfig
@@ -218,7 +219,14 @@ def test_trained_once_and_kept_with_its_history(cache, monkeypatch):
     assert same == history
 
 
-def test_everything_that_decides_is_in_the_key(monkeypatch):
+@pytest.fixture
+def key_of(monkeypatch):
+    """The key under which a training is kept; nothing is trained."""
+    monkeypatch.setattr(keeping, "kept", lambda key, *_, **__: key)
+    return lambda *arguments: keeping.file_name(trained(*arguments))
+
+
+def test_everything_that_decides_is_in_the_key(monkeypatch, key_of):
     data = small_data()
     other = dataclasses.replace(data, validation=data.test)
     calls = [
@@ -227,9 +235,9 @@ def test_everything_that_decides_is_in_the_key(monkeypatch):
         (data, dataclasses.replace(SMALL, hidden=5), SHORT),
         (data, SMALL, dataclasses.replace(SHORT, seed=1)),
     ]
-    keys = [str(base_model._key(*call)) for call in calls]
+    keys = [key_of(*call) for call in calls]
     monkeypatch.setattr(keras, "__version__", "9.9")
-    keys.append(str(base_model._key(*calls[0])))
+    keys.append(key_of(*calls[0]))
     assert len(set(keys)) == len(keys)
 
 
@@ -246,15 +254,15 @@ def test_everything_that_decides_is_in_the_key(monkeypatch):
         "settings",
     ],
 )
-def test_code_that_decides_is_in_the_key(monkeypatch, module):
+def test_code_that_decides_is_in_the_key(monkeypatch, key_of, module):
     read = inspect.getsource
-    key = base_model._key(small_data(), SMALL, SHORT)
+    key = key_of(small_data(), SMALL, SHORT)
 
     def changed(of):
         return read(of) + "# changed" * (of.__name__ == f"companion.{module}")
 
     monkeypatch.setattr(inspect, "getsource", changed)
-    assert base_model._key(small_data(), SMALL, SHORT) != key
+    assert key_of(small_data(), SMALL, SHORT) != key
 
 
 def test_another_backend_is_refused(monkeypatch):

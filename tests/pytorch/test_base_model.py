@@ -9,10 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from companion import keeping
 from companion.corpora import Corpus, split
 from companion.files import CorruptedFileError
 from companion.keyboard import Keyboard
-from companion.pytorch import base_model, training
+from companion.pytorch import training
 from companion.pytorch.base_model import BaseModel, fingerprint, load, save, trained
 from companion.settings import BaseModelConfig, TrainingConfig
 
@@ -282,7 +283,14 @@ def interrupt(*_):
     raise KeyboardInterrupt
 
 
-def test_everything_that_decides_is_in_the_key(monkeypatch):
+@pytest.fixture
+def key_of(monkeypatch):
+    """The key under which a training is kept; nothing is trained."""
+    monkeypatch.setattr(keeping, "kept", lambda key, *_, **__: key)
+    return lambda *arguments: keeping.file_name(trained(*arguments))
+
+
+def test_everything_that_decides_is_in_the_key(monkeypatch, key_of):
     data = small_data()
     other = dataclasses.replace(data, validation=data.test)
     calls = [
@@ -291,9 +299,9 @@ def test_everything_that_decides_is_in_the_key(monkeypatch):
         (data, dataclasses.replace(SMALL, hidden=5), SHORT),
         (data, SMALL, dataclasses.replace(SHORT, seed=1)),
     ]
-    keys = [str(base_model._key(*call)) for call in calls]
+    keys = [key_of(*call) for call in calls]
     monkeypatch.setattr(torch, "__version__", "9.9")
-    keys.append(str(base_model._key(*calls[0])))
+    keys.append(key_of(*calls[0]))
     assert len(set(keys)) == len(keys)
 
 
@@ -310,15 +318,15 @@ def test_everything_that_decides_is_in_the_key(monkeypatch):
         "settings",
     ],
 )
-def test_code_that_decides_is_in_the_key(monkeypatch, module):
+def test_code_that_decides_is_in_the_key(monkeypatch, key_of, module):
     read = inspect.getsource
-    key = base_model._key(small_data(), SMALL, SHORT)
+    key = key_of(small_data(), SMALL, SHORT)
 
     def changed(of):
         return read(of) + "# changed" * (of.__name__ == f"companion.{module}")
 
     monkeypatch.setattr(inspect, "getsource", changed)
-    assert base_model._key(small_data(), SMALL, SHORT) != key
+    assert key_of(small_data(), SMALL, SHORT) != key
 
 
 def test_the_other_framework_is_never_loaded():

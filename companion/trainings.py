@@ -1,0 +1,60 @@
+"""Train a model once and keep it: what decides a training, the same for every method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from . import checks, keeping, settings
+from . import history as histories
+from .corpora import Split, batches, corpus, vocabulary
+from .history import History
+
+Model = TypeVar("Model")
+
+
+def kept_training(
+    key: Mapping[str, Any],
+    data: Split,
+    code: tuple[ModuleType, ...],
+    make: Callable[[], tuple[Model, History]],
+    save: Callable[..., None],
+    load: Callable[[Path], tuple[Model, dict[str, Any]]],
+) -> tuple[Model, History]:
+    """A trained model and the history of its training, from the cache folder if it is there.
+
+    Parameters
+    ----------
+    key : mapping
+        The settings of the model and of its training, and the version of the framework. The text
+        and all source code that has a say are added to it.
+    data : Split
+        What the model is trained on.
+    code : tuple of modules
+        Where the model and its training are written.
+    make : callable
+        Trains it.
+    save : callable
+        ``save(model, path, history=...)`` writes the model with one more entry of metadata.
+    load : callable
+        Gives the model in a file, and its metadata.
+    """
+
+    def load_both(path: Path) -> tuple[Model, History]:
+        model, metadata = load(path)
+        return model, History.from_dict(metadata["history"])
+
+    shared = (settings, histories, checks, batches, corpus, vocabulary)
+    texts = [data.train.fingerprint, data.validation.fingerprint]
+    return keeping.kept(
+        {**key, "corpora": texts, "code": keeping.source_fingerprint(*code, *shared)},
+        make,
+        save=lambda made, path: save(made[0], path, history=made[1].to_dict()),
+        load=load_both,
+        finished=lambda made: not made[1].interrupted,
+    )
+
+
+__all__ = ["kept_training"]
