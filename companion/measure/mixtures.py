@@ -179,10 +179,11 @@ def choose_power(model: Model, cache: UnigramCache, validation: Corpus) -> float
     powers, losses = np.linspace(0, 1.5, 11), np.zeros(11)
     targets = targets_of(validation)
     for places, log_probs in predictions(model, validation):
-        ratio = cache.log_ratio(targets["user"][places])  # (targets, words)
-        own = np.arange(len(places)), targets["token"][places]
-        losses -= log_probs[own].sum(dtype=float) + powers * ratio[own].sum(dtype=float)
-        weights, step = np.exp(log_probs), np.exp(np.float32(powers[1]) * ratio)
+        users, row = np.unique(targets["user"][places], return_inverse=True)
+        ratio, own = cache.log_ratio(users), targets["token"][places]  # (users, words), (targets,)
+        fit = log_probs[np.arange(len(own)), own].sum(dtype=float)
+        losses -= fit + powers * ratio[row, own].sum(dtype=float)
+        weights, step = np.exp(log_probs), np.exp(np.float32(powers[1]) * ratio)[row]
         for i in range(len(powers)):
             losses[i] += np.log(weights.sum(axis=1)).sum(dtype=float)
             weights *= step
