@@ -32,7 +32,13 @@ BENCHMARKS = [
     ("truth", None),
 ]
 LOGS = ("logs", None)
-SETTINGS = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "TQDM_DISABLE": "1"}
+ONE_THREAD = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+SETTINGS = {
+    **dict.fromkeys(ONE_THREAD, "1"),  # as in the book; more of them wait for each other
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "TQDM_DISABLE": "1",
+}
 
 
 def main() -> None:
@@ -78,6 +84,7 @@ def keep(results: dict[str, list[Row]], path: Path = RESULTS) -> None:
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
+        "threads": 1,
         "python": platform.python_version(),
         **{name: version(name) for name in packages},
     }

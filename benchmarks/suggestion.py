@@ -27,7 +27,7 @@ class Rereading:
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
 
-    def begin(self, batch: int) -> np.ndarray:
+    def begin(self, batch: int, users: np.ndarray | None = None) -> np.ndarray:
         """No token read."""
         return np.empty((batch, 0), dtype=np.int32)
 

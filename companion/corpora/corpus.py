@@ -159,8 +159,8 @@ class Corpus:
         inside = steps < lengths[:, None]  # (message, step)
         body = np.full((len(lengths), len(steps) + 1), PADDING, dtype=np.int32)
         body[:, :-1][inside] = self.tokens[(starts[:, None] + steps)[inside]]
-        inputs = np.roll(body, 1, axis=1)
-        inputs[:, 0] = BEGIN
+        inputs = np.empty_like(body)
+        inputs[:, 0], inputs[:, 1:] = BEGIN, body[:, :-1]
         body[np.arange(len(lengths)), lengths] = END
         return inputs, body
 
