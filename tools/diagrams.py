@@ -1,4 +1,4 @@
-"""Draw the diagrams of the foundations: SVG, once for the light theme and once for the dark one.
+"""Draw the diagrams of the book: SVG, once for the light theme and once for the dark one.
 
 ``python -m tools.diagrams`` writes them all to ``book/_static``. The phones show what the truth of
 the default corpus says, so they are drawn anew whenever the corpus changes.
@@ -6,94 +6,19 @@ the default corpus says, so they are drawn anew whenever the corpus changes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from companion.corpora import BEGIN, Split, Truth, messages
+from tools import unrolled
+from tools.canvas import THEMES, Canvas, Theme
 from tools.environment import BOOK
 
 FOLDER = BOOK / "_static"
 SHOWN = 3
 TYPED = ("lunch", "with")
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
-
-
-class Theme(NamedTuple):
-    """The colors of one theme: readable on the book's page, whose color shows through."""
-
-    text: str
-    muted: str
-    line: str
-    panel: str
-    key: str
-    person: str
-    person_fill: str
-    on_person: str
-
-
-THEMES = {
-    "light": Theme(
-        "#222832", "#5A6470", "#8A94A0", "#F4F6F8", "#FFFFFF", "#00639C", "#D6EBF8", "#FFFFFF"
-    ),
-    "dark": Theme(
-        "#E8EAED", "#AEB6C0", "#7C8794", "#23282F", "#343B44", "#6CC3F5", "#17405A", "#10212D"
-    ),
-}
-
-
-@dataclass
-class Canvas:
-    """Shapes of one diagram, in the colors of one theme."""
-
-    theme: Theme
-    width: int
-    height: int
-    title: str
-
-    def __post_init__(self) -> None:
-        self.shapes: list[str] = []
-
-    def box(self, x: float, y: float, w: float, h: float, **style: object) -> None:
-        """A rounded rectangle."""
-        options = {"rx": 10, "fill": self.theme.panel, "stroke": self.theme.line} | style
-        self._add("rect", x=x, y=y, width=w, height=h, **options)
-
-    def text(self, x: float, y: float, words: str, **style: object) -> None:
-        """One line of text; its middle is at x unless `anchor` says otherwise."""
-        options = {"fill": self.theme.text, "font_size": 22, "text_anchor": "middle"} | style
-        self.shapes.append(f"<text {_attributes(x=x, y=y, **options)}>{escape(words)}</text>")
-
-    def arrow(self, points: str, **style: object) -> None:
-        """A path with a head at its end."""
-        options = {"stroke": self.theme.muted, "stroke_width": 2.5, "fill": "none"} | style
-        head = "head-person" if options["stroke"] == self.theme.person else "head"
-        self._add("path", d=points, marker_end=f"url(#{head})", **options)
-
-    def _add(self, name: str, **attributes: object) -> None:
-        self.shapes.append(f"<{name} {_attributes(**attributes)}/>")
-
-    def svg(self) -> str:
-        """The whole file."""
-        heads = "".join(
-            f'<marker id="{name}" viewBox="0 0 10 10" refX="8" refY="5" markerWidth="6" '
-            f'markerHeight="6" orient="auto-start-reverse">'
-            f'<path d="M0 0 L10 5 L0 10 z" fill="{color}"/></marker>'
-            for name, color in (("head", self.theme.muted), ("head-person", self.theme.person))
-        )
-        body = "\n".join(self.shapes)
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" '
-            f'width="{self.width}" height="{self.height}" font-family="{FONT}" role="img">\n'
-            f"<title>{escape(self.title)}</title>\n<defs>{heads}</defs>\n{body}\n</svg>\n"
-        )
-
-
-def _attributes(**values: object) -> str:
-    return " ".join(f'{name.replace("_", "-")}="{value}"' for name, value in values.items())
 
 
 class Phone(NamedTuple):
@@ -173,7 +98,7 @@ def _draw_phone(canvas: Canvas, phone: Phone, x: float, y: float) -> None:
 
 
 FAMILIES = {
-    "user_embedding": "A vector per user is read at every step",
+    "user_embedding": "A vector per user is read by the recurrent layer and by the output",
     "fine_tuning": "A copy of the weights is trained further for each user",
     "user_head": "A second output tells who is typing, and decides between outputs",
     "hypernetwork": "A second network turns a vector per user into weights",
@@ -218,6 +143,7 @@ def _person_box(canvas: Canvas, x: float, y: float, w: float, label: str) -> Non
 def _draw_vector(canvas: Canvas) -> None:
     _person_box(canvas, 300, 24, 200, "user vector")
     canvas.arrow("M400 76 V146", stroke=canvas.theme.person)
+    canvas.arrow("M500 50 H580 V146", stroke=canvas.theme.person)
 
 
 def _draw_change(canvas: Canvas) -> None:
@@ -249,6 +175,8 @@ def draw() -> dict[str, str]:
         files[f"phones-{name}.svg"] = draw_phones(shown, theme)
         for family in FAMILIES:
             files[f"{family}-{name}.svg"] = draw_family(family, theme)
+        files[f"base_model-{name}.svg"] = unrolled.draw_base_model(theme)
+        files[f"user_embedding_places-{name}.svg"] = unrolled.draw_user_embedding(theme)
     return files
 
 
