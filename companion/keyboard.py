@@ -16,8 +16,8 @@ from companion.settings import check_integer
 class Stepping(Protocol):
     """A model that reads one token at a time."""
 
-    def begin(self, batch: int) -> Any:
-        """The state before any token."""
+    def begin(self, batch: int, users: np.ndarray | None = None) -> Any:
+        """The state before any token of a message by these users."""
 
     def step(
         self, tokens: np.ndarray, state: Any, users: np.ndarray | None = None
@@ -100,7 +100,7 @@ class Keyboard:
         while same < min(len(tokens), len(self._read)) and self._read[same].token == tokens[same]:
             same += 1
         del self._read[same:]
-        state = self._read[-1].state if self._read else self.model.begin(1)
+        state = self._read[-1].state if self._read else self.model.begin(1, self._users)
         for token in tokens[same:]:
             ids = np.array([token], dtype=np.int32)
             log_probs, state = self.model.step(ids, state, self._users)

@@ -39,7 +39,8 @@ def test_no_framework_is_loaded_but_its_own(package, frameworks):
 
 
 def test_what_the_twins_share_loads_no_framework():
-    shared = ["checks", "files", "history", "keeping", "keyboard", "progress", "settings"]
+    shared = ["checks", "files", "history", "keeping", "keyboard", "methods", "personal"]
+    shared += ["progress", "settings", "trainings"]
     imports = "import " + ", ".join(f"companion.{name}" for name in shared)
     assert python(imports + "\n" + LOADED) == []
 

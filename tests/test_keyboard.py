@@ -16,7 +16,8 @@ class Counting:
     def __init__(self):
         self.steps = 0
 
-    def begin(self, batch):
+    def begin(self, batch, users=None):
+        self.begun_by = users
         return ()
 
     def step(self, tokens, state, users=None):
@@ -83,7 +84,7 @@ def test_words_and_ids_mean_the_same():
 def test_the_user_is_told_to_the_model():
     model = Counting()
     Keyboard(model, VOCABULARY, user=7).suggest([])
-    assert model.users.tolist() == [7]
+    assert model.begun_by.tolist() == model.users.tolist() == [7]
 
 
 def test_bad_input():

@@ -66,7 +66,7 @@ class BaseModel(keras.Model):
         config = self.config
         self.embedding.build((None, None))
         for place, layer in enumerate(self.recurrent):
-            layer.build((None, None, config.hidden if place else config.embedding))
+            layer.build((None, None, config.hidden if place else self._input_size()))
         if self.projection is not None:
             self.projection.build((None, None, config.hidden))
         self.to_words.build((None, None, config.embedding if config.tied else config.hidden))
@@ -120,7 +120,7 @@ class BaseModel(keras.Model):
         _check_users(users, len(ids))
         return self._log_probs(ids).numpy()
 
-    def begin(self, batch: int) -> State:
+    def begin(self, batch: int, users: np.ndarray | None = None) -> State:
         """The state before any token: zeros, for every layer each ``(batch, hidden)``."""
         zeros = ops.zeros((batch, self.config.hidden))
         parts = 2 if self.config.cell == "lstm" else 1
@@ -156,17 +156,37 @@ class BaseModel(keras.Model):
 
     @tf.function(reduce_retracing=True)
     def _step(self, tokens: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
-        hidden, after = self.embedding(tokens), []  # (batch, embedding)
+        hidden, state = self._advance(self.embedding(tokens), state)  # (batch, hidden)
+        return ops.log_softmax(self._logits(hidden)), state  # (batch, word)
+
+    def _advance(self, inputs: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
+        """The last layer's hidden state and all states after one more input, ``(batch, size)``."""
+        after = []
         for layer, carried in zip(self.recurrent, state, strict=True):
-            hidden, carried = layer.cell(hidden, list(carried))  # (batch, hidden)
+            inputs, carried = layer.cell(inputs, list(carried))  # (batch, hidden)
             after.append(tuple(carried))
-        return ops.log_softmax(self._logits(hidden)), tuple(after)  # (batch, word)
+        return inputs, tuple(after)
 
     def _logits(self, hidden: tf.Tensor) -> tf.Tensor:
         """From the state to every word."""
         if self.projection is not None:
             hidden = self.projection(hidden)  # (..., embedding)
         return self.to_words(hidden)  # (..., word)
+
+    def _input_size(self) -> int:
+        """Numbers that the first recurrent layer reads at every step."""
+        return self.config.embedding
+
+    def _named(self) -> dict[str, keras.Variable]:
+        """Every weight by a name that is the same in every process; a shared one once."""
+        weights = {"embedding": self.embedding.embeddings, "output/bias": self.to_words.bias}
+        for place, layer in enumerate(self.recurrent):
+            weights |= {f"recurrent/{place}/{weight.name}": weight for weight in layer.weights}
+        if self.projection is not None:
+            weights["projection/kernel"] = self.projection.kernel
+        if not self.config.tied:
+            weights["output/kernel"] = self.to_words.kernel
+        return weights
 
     def _tokens(self, tokens: np.ndarray, ndim: int) -> np.ndarray:
         """Checked token ids."""
@@ -249,7 +269,21 @@ def load(path: str | PathLike[str]) -> BaseModel:
 
 def fingerprint(model: BaseModel) -> str:
     """Sixteen hexadecimal digits that change with any weight."""
-    return files.fingerprint({name: w.numpy() for name, w in _weights(model).items()})
+    return files.fingerprint(weights_of(model))
+
+
+def weights_of(model: BaseModel) -> dict[str, np.ndarray]:
+    """Every weight by its name; a shared one once."""
+    return {name: weight.numpy() for name, weight in model._named().items()}
+
+
+def assign(model: BaseModel, arrays: dict[str, np.ndarray], path: str | PathLike[str]) -> None:
+    """Give a model the weights that were read from a file."""
+    weights = model._named()
+    if {n: tuple(w.shape) for n, w in weights.items()} != {n: a.shape for n, a in arrays.items()}:
+        raise files.CorruptedFileError(f"{path} holds other weights than its configuration says")
+    for name, weight in weights.items():
+        weight.assign(arrays[name])
 
 
 def _check_users(users: np.ndarray | None, messages: int) -> None:
@@ -298,34 +332,17 @@ def _output(
     )
 
 
-def _weights(model: BaseModel) -> dict[str, keras.Variable]:
-    """Every weight by a name that is the same in every process; a shared one once."""
-    weights = {"embedding": model.embedding.embeddings, "output/bias": model.to_words.bias}
-    for place, layer in enumerate(model.recurrent):
-        weights |= {f"recurrent/{place}/{weight.name}": weight for weight in layer.weights}
-    if model.projection is not None:
-        weights["projection/kernel"] = model.projection.kernel
-    if not model.config.tied:
-        weights["output/kernel"] = model.to_words.kernel
-    return weights
-
-
 def _save(model: BaseModel, path: str | PathLike[str], **more: Any) -> None:
     """Weights, configuration and more in one file."""
     metadata = {"vocabulary_size": model.vocabulary_size, "config": asdict(model.config), **more}
-    arrays = {name: weight.numpy() for name, weight in _weights(model).items()}
-    files.save_arrays(path, arrays, KIND, metadata)
+    files.save_arrays(path, weights_of(model), KIND, metadata)
 
 
 def _load(path: str | PathLike[str]) -> tuple[BaseModel, dict[str, Any]]:
     """The model in a file, and what else its metadata holds."""
     arrays, metadata = files.load_arrays(path, KIND)
     model = BaseModel(metadata["vocabulary_size"], BaseModelConfig(**metadata["config"]))
-    weights = _weights(model)
-    if {n: tuple(w.shape) for n, w in weights.items()} != {n: a.shape for n, a in arrays.items()}:
-        raise files.CorruptedFileError(f"{path} holds other weights than its configuration says")
-    for name, weight in weights.items():
-        weight.assign(arrays[name])
+    assign(model, arrays, path)
     return model, metadata
 
 

@@ -128,15 +128,29 @@ class _Rate(keras.optimizers.schedules.LearningRateSchedule):
         return tf.gather(self.rates, ops.minimum(step, len(self.rates) - 1))
 
 
-class _Adam(keras.optimizers.Adam):
-    """Adam as PyTorch has it: two things differ where every setting is the same.
+class LateEpsilonAdam(keras.optimizers.Adam):
+    """Adam that adds epsilon after the correction of the second moment's bias.
+
+    So PyTorch and the paper have it; Keras adds it before. At the first step, epsilon so counts 32
+    times as much.
+    """
+
+    def apply(
+        self, grads: list[Any], trainable_variables: list[keras.Variable] | None = None
+    ) -> None:
+        """Take one step."""
+        epsilon, step = self.epsilon, ops.cast(self.iterations + 1, "float32")
+        self.epsilon = epsilon * ops.sqrt(1.0 - ops.power(self.beta_2, step))
+        super().apply(grads, trainable_variables)
+        self.epsilon = epsilon
+
+
+class _Adam(LateEpsilonAdam):
+    """Adam as PyTorch has it: one thing more differs where every setting is the same.
 
     TensorFlow gives the gradient of an embedding as one slice for every token read, and Keras
     squares the slices one by one, in the global norm as in Adam's second moment: a word that
     stands in a batch n times counts n instead of n squared. Here the slices are added up first.
-
-    Keras adds epsilon before the correction of the second moment's bias, PyTorch and the paper
-    after it. At the first step, epsilon so counts 32 times as much.
     """
 
     def __init__(self, config: TrainingConfig, total: int) -> None:
@@ -158,11 +172,8 @@ class _Adam(keras.optimizers.Adam):
         dense = [None if g is None else tf.convert_to_tensor(g) for g in grads]
         norm = tf.debugging.check_numerics(tf.linalg.global_norm(dense), _NORM)
         clipped, _ = tf.clip_by_global_norm(dense, self.clip, use_norm=norm)
-        step = ops.cast(self.iterations + 1, "float32")
-        self.epsilon = ADAM_EPSILON * ops.sqrt(1.0 - ops.power(self.beta_2, step))
         with tf.control_dependencies([norm]):  # weight decay needs no gradient, and would not wait
             super().apply(clipped, trainable_variables)
-        self.epsilon = ADAM_EPSILON
 
 
 _LOSS, _NORM = "loss", "norm of the gradient"

@@ -97,7 +97,7 @@ class BaseModel(nn.Module):
             logits = self(self._tokens(tokens, ndim=2), self._users(users, len(tokens)))
             return logits.log_softmax(-1).cpu().numpy()
 
-    def begin(self, batch: int) -> tuple[Tensor, ...]:
+    def begin(self, batch: int, users: np.ndarray | None = None) -> tuple[Tensor, ...]:
         """The state before any token: zeros, one ``(layer, batch, hidden)`` each of its parts."""
         zeros = self.output.bias.new_zeros(self.config.layers, batch, self.config.hidden)
         return (zeros, zeros) if self.config.cell == "lstm" else (zeros,)
@@ -156,7 +156,7 @@ class BaseModel(nn.Module):
         """The layers."""
         self.embedding = nn.Embedding(self.vocabulary_size, config.embedding)
         self.dropout = nn.Dropout(config.dropout)
-        self.recurrent = _recurrent_layers(config)
+        self.recurrent = recurrent_layers(config, config.embedding)
         reads = config.embedding if config.tied else config.hidden
         projected = reads != config.hidden
         self.projection = nn.Linear(config.hidden, reads, bias=False) if projected else None
@@ -174,7 +174,8 @@ class BaseModel(nn.Module):
         """Checked user ids on this model's device."""
         if users is None:
             return None
-        return torch.tensor(check_users(users, messages), device=self.output.bias.device)
+        copy = torch.from_numpy(np.array(check_users(users, messages)))  # without negative strides
+        return copy.to(self.output.bias.device)
 
     @torch.no_grad()
     def _initialize(self, generator: torch.Generator) -> None:
@@ -256,43 +257,46 @@ def load(path: str | PathLike[str]) -> BaseModel:
 
 def fingerprint(model: BaseModel) -> str:
     """Sixteen hexadecimal digits that change with any weight."""
-    return files.fingerprint(_weights(model))
+    return files.fingerprint(weights_of(model))
 
 
-def _recurrent_layers(config: BaseModelConfig) -> nn.LSTM | nn.GRU:
-    """The recurrent layers, an LSTM with one bias vector only."""
+def recurrent_layers(config: BaseModelConfig, inputs: int) -> nn.LSTM | nn.GRU:
+    """The recurrent layers over inputs of this size, an LSTM with one bias vector only."""
     layer = nn.LSTM if config.cell == "lstm" else nn.GRU
     between = config.dropout if config.layers > 1 else 0.0
-    recurrent = layer(
-        config.embedding, config.hidden, config.layers, batch_first=True, dropout=between
-    )
+    recurrent = layer(inputs, config.hidden, config.layers, batch_first=True, dropout=between)
     if config.cell == "lstm":
         for name, weight in recurrent.named_parameters():
             weight.requires_grad_(not name.startswith("bias_hh"))
     return recurrent
 
 
-def _weights(model: nn.Module) -> dict[str, np.ndarray]:
+def weights_of(model: nn.Module) -> dict[str, np.ndarray]:
     """Every weight by its name; a shared one once."""
     return {name: w.detach().cpu().numpy() for name, w in model.named_parameters()}
 
 
-def _save(model: BaseModel, path: str | PathLike[str], **more: Any) -> None:
-    """Weights, configuration and more in one file."""
-    metadata = {"vocabulary_size": model.vocabulary_size, "config": asdict(model.config), **more}
-    files.save_arrays(path, _weights(model), KIND, metadata)
-
-
-def _load(path: str | PathLike[str]) -> tuple[BaseModel, dict[str, Any]]:
-    """The model in a file, and what else its metadata holds."""
-    arrays, metadata = files.load_arrays(path, KIND)
-    model = BaseModel(metadata["vocabulary_size"], BaseModelConfig(**metadata["config"]))
+def assign(model: nn.Module, arrays: dict[str, np.ndarray], path: str | PathLike[str]) -> None:
+    """Give a model the weights that were read from a file."""
     weights = dict(model.named_parameters())
     if {n: tuple(w.shape) for n, w in weights.items()} != {n: a.shape for n, a in arrays.items()}:
         raise files.CorruptedFileError(f"{path} holds other weights than its configuration says")
     with torch.no_grad():
         for name, weight in weights.items():
             weight.copy_(torch.from_numpy(arrays[name]))
+
+
+def _save(model: BaseModel, path: str | PathLike[str], **more: Any) -> None:
+    """Weights, configuration and more in one file."""
+    metadata = {"vocabulary_size": model.vocabulary_size, "config": asdict(model.config), **more}
+    files.save_arrays(path, weights_of(model), KIND, metadata)
+
+
+def _load(path: str | PathLike[str]) -> tuple[BaseModel, dict[str, Any]]:
+    """The model in a file, and what else its metadata holds."""
+    arrays, metadata = files.load_arrays(path, KIND)
+    model = BaseModel(metadata["vocabulary_size"], BaseModelConfig(**metadata["config"]))
+    assign(model, arrays, path)
     return model.eval(), metadata
 
 

@@ -86,6 +86,8 @@ def test_probabilities_sum_to_one_and_users_change_nothing(model):
     assert log_probs.shape == (4, 6, WORDS)
     np.testing.assert_allclose(np.exp(log_probs).sum(-1), 1, atol=1e-5)
     np.testing.assert_array_equal(log_probs, model.log_probs(tokens()))
+    backwards = model.log_probs(tokens()[::-1], np.arange(4)[::-1])
+    np.testing.assert_allclose(backwards, log_probs[::-1], atol=1e-6)
     np.testing.assert_array_equal(model((tokens(), users)), model(tokens()))
     logits = model((tokens(), users))
     np.testing.assert_allclose(tf.nn.log_softmax(logits), log_probs, atol=1e-5)

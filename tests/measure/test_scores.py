@@ -89,7 +89,7 @@ class Stepping:
     def __init__(self, model):
         self.table = model.table
 
-    def begin(self, batch):
+    def begin(self, batch, users=None):
         return None
 
     def step(self, tokens, state, users=None):

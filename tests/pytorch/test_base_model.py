@@ -120,6 +120,8 @@ def test_probabilities_sum_to_one_and_users_change_nothing():
     assert log_probs.shape == (4, 6, WORDS)
     np.testing.assert_allclose(np.exp(log_probs).sum(-1), 1, atol=1e-5)
     np.testing.assert_array_equal(log_probs, model.log_probs(tokens()))
+    backwards = model.log_probs(tokens()[::-1], np.arange(4)[::-1])
+    np.testing.assert_allclose(backwards, log_probs[::-1], atol=1e-6)
 
 
 @pytest.mark.parametrize("mode", [True, False])

@@ -1,0 +1,192 @@
+"""Personal states: what a method keeps about each user, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from . import files
+from .checks import check_ids
+
+KIND = "personal state"
+
+
+@dataclass(frozen=True, eq=False)
+class PersonalStates:
+    """Named arrays of some users, made for one model.
+
+    Parameters
+    ----------
+    model : str
+        Fingerprint of the network that the states were made for.
+    users : np.ndarray
+        User ids, each once, ascending, ``(users,)``.
+    arrays : mapping of str to np.ndarray
+        Each ``(users, ...)``: row *i* belongs to ``users[i]``.
+
+    Raises
+    ------
+    ValueError
+        If a user is there twice, the ids do not ascend, or an array has not one row per user.
+    """
+
+    model: str
+    users: np.ndarray
+    arrays: Mapping[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        check_ids("user", self.users, None, ndim=1)
+        if (np.diff(self.users) <= 0).any():
+            raise ValueError("users must ascend, each once")
+        for name, array in self.arrays.items():
+            if len(array) != len(self.users):
+                raise ValueError(f"{name} has {len(array)} rows for {len(self.users)} users")
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    @property
+    def bytes_per_user(self) -> int:
+        """Bytes of one user's arrays."""
+        return sum(array[:1].nbytes for array in self.arrays.values())
+
+    def of(self, users: Sequence[int] | np.ndarray) -> PersonalStates:
+        """The states of these users only.
+
+        Raises
+        ------
+        ValueError
+            If a user has no state here; the message names the user.
+        """
+        chosen = np.unique(check_ids("user", users, None, ndim=1))
+        missing = np.setdiff1d(chosen, self.users)
+        if len(missing):
+            raise ValueError(f"user {missing[0]} has no personal state")
+        rows = np.searchsorted(self.users, chosen)
+        return PersonalStates(self.model, chosen, {n: a[rows] for n, a in self.arrays.items()})
+
+    def check_made_for(self, model: str) -> None:
+        """Refuse a network with another fingerprint than that of the one they were made for.
+
+        Raises
+        ------
+        ValueError
+            The message names both.
+        """
+        if self.model != model:
+            raise ValueError(
+                f"the personal states were made for the network {self.model}, not for this one, "
+                f"{model}: make them anew from the users' messages"
+            )
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Write one safetensors file a user, so that each can be read and deleted alone."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for row, user in enumerate(self.users):
+            arrays = {name: array[row] for name, array in self.arrays.items()}
+            metadata = {"model": self.model, "user": int(user)}
+            files.save_arrays(state_file(folder, user), arrays, KIND, metadata)
+
+
+def load_states(
+    folder: str | PathLike[str], model: str, users: Sequence[int] | None = None
+) -> PersonalStates:
+    """Read what :meth:`PersonalStates.save` wrote.
+
+    Parameters
+    ----------
+    folder : path
+    model : str
+        Fingerprint of the network that is to use the states.
+    users : sequence of int, optional
+        Whose; everybody's in the folder, if not given.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no state of a user asked for, or none at all.
+    ValueError
+        If a state was made for another network, or carries another user's name.
+    companion.files.CorruptedFileError
+        If a file is truncated or was altered.
+    """
+    folder = Path(folder)
+    if users is None:
+        users = [int(path.stem.removeprefix("user-")) for path in folder.glob(_name("*"))]
+    if not len(users):
+        raise FileNotFoundError(f"there is no personal state in {folder}")
+    users = np.unique(users)
+    states = [_load_one(folder, int(user), model) for user in users]
+    arrays = {name: np.stack([state[name] for state in states]) for name in states[0]}
+    return PersonalStates(model, users.astype(np.int64), arrays)
+
+
+def delete_state(folder: str | PathLike[str], user: int) -> None:
+    """Delete one user's state, and nothing of anybody else.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    state_file(folder, user).unlink()
+
+
+def state_file(folder: str | PathLike[str], user: int) -> Path:
+    """Where the state of a user is kept."""
+    return Path(folder) / _name(str(int(user)))
+
+
+def rows_of(users: np.ndarray) -> np.ndarray:
+    """A table from user ids to rows of arrays, ``(largest id + 2,)``.
+
+    An id that is not among `users` has the row after the last; so has the last place of the table,
+    which serves all larger ids.
+    """
+    rows = np.full(int(np.max(users, initial=-1)) + 2, len(users), dtype=np.int64)
+    rows[users] = np.arange(len(users))
+    return rows
+
+
+def check_known(users: np.ndarray, known: np.ndarray) -> None:
+    """Refuse users whom a model does not know.
+
+    Raises
+    ------
+    ValueError
+        The message names the first of them.
+    """
+    unknown = np.setdiff1d(users, known)
+    if len(unknown):
+        raise ValueError(
+            f"user {unknown[0]} is none of the {len(known)} users known. Give no users to have the "
+            "messages read as anyone's, or fit this user's state first"
+        )
+
+
+def _name(user: str) -> str:
+    return f"user-{user}.safetensors"
+
+
+def _load_one(folder: Path, user: int, model: str) -> dict[str, np.ndarray]:
+    path = state_file(folder, user)
+    arrays, metadata = files.load_arrays(path, KIND)
+    PersonalStates(metadata["model"], np.array([user]), {}).check_made_for(model)
+    if metadata["user"] != user:
+        raise ValueError(f"{path} holds the state of user {metadata['user']}")
+    return arrays
+
+
+__all__ = [
+    "PersonalStates",
+    "check_known",
+    "delete_state",
+    "load_states",
+    "rows_of",
+    "state_file",
+]
