@@ -12,17 +12,17 @@ from . import history as histories
 from .corpora import Split, batches, corpus, vocabulary
 from .history import History
 
-Model = TypeVar("Model")
+T = TypeVar("T")
 
 
 def kept_training(
     key: Mapping[str, Any],
     data: Split,
     code: tuple[ModuleType, ...],
-    make: Callable[[], tuple[Model, History]],
+    make: Callable[[], tuple[T, History]],
     save: Callable[..., None],
-    load: Callable[[Path], tuple[Model, dict[str, Any]]],
-) -> tuple[Model, History]:
+    load: Callable[[Path], tuple[T, dict[str, Any]]],
+) -> tuple[T, History]:
     """A trained model and the history of its training, from the cache folder if it is there.
 
     Parameters
@@ -42,7 +42,7 @@ def kept_training(
         Gives the model in a file, and its metadata.
     """
 
-    def load_both(path: Path) -> tuple[Model, History]:
+    def load_both(path: Path) -> tuple[T, History]:
         model, metadata = load(path)
         return model, History.from_dict(metadata["history"])
 

@@ -323,7 +323,7 @@ def trained(
     Parameters
     ----------
     data : Split
-    base : BaseModel
+    base : companion.keras.base_model.BaseModel
         Where the network's weights start; all of them are trained on. It is not changed.
     config : UserEmbeddingConfig
     training : TrainingConfig

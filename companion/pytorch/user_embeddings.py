@@ -274,7 +274,7 @@ def trained(
     Parameters
     ----------
     data : Split
-    base : BaseModel
+    base : companion.pytorch.base_model.BaseModel
         Where the network's weights start; all of them are trained on. It is not changed.
     config : UserEmbeddingConfig
     training : TrainingConfig
