@@ -243,6 +243,20 @@ def test_dropout_of_the_vector_is_on_in_training_only():
     np.testing.assert_allclose(in_training(model, WHO), logits(model, tokens(), WHO), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("part", "without"),
+    [
+        ("hidden", lambda tokens, vectors: tf.ones((4, 6, 7))),
+        ("words", lambda hidden, vectors: hidden),
+    ],
+)
+def test_dropout_of_the_base_model_stays_before_and_behind_its_layers(monkeypatch, part, without):
+    model = stirred(dataclasses.replace(BASE, dropout=0.5), user_dropout=0.0, dropout=0.0)
+    monkeypatch.setattr(model.network, part, without)
+    assert np.abs(in_training(model, WHO) - in_training(model, WHO, seed=1)).max() > 1e-3
+    np.testing.assert_array_equal(logits(model, tokens(), WHO), logits(model, tokens(), WHO))
+
+
 def test_one_trace_serves_all_shapes_and_all_users_of_a_network():
     model = stirred()
     for batch, time in [(1, 2), (3, 4), (5, 9)]:
