@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LinearLR
 
-from companion import files, methods, personal
+from companion import files, personal
 from companion.checks import check_users
 from companion.corpora import Corpus, Split, epoch_batches
 from companion.history import History
@@ -301,9 +301,10 @@ def trained(
         "base": base_model.fingerprint(base),
         "config": config,
         "training": training,
+        "vectors": [VECTOR_SPREAD, STORED],  # not all of methods.py, where other methods stand too
         "framework": torch.__version__,
     }
-    code = sys.modules[__name__], base_model, training_loop, methods, personal
+    code = sys.modules[__name__], base_model, training_loop, personal
     return kept_training(key, data, code, make, _save, _load)
 
 

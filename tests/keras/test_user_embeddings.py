@@ -466,6 +466,8 @@ def test_everything_that_decides_is_in_the_key(monkeypatch, key_of):
     keys = [key_of(*call) for call in calls]
     monkeypatch.setattr(keras, "__version__", "9.9")
     keys.append(key_of(*calls[0]))
+    monkeypatch.setattr(embeddings, "VECTOR_SPREAD", 0.2)
+    keys.append(key_of(*calls[0]))
     assert len(set(keys)) == len(keys)
 
 
@@ -473,7 +475,6 @@ def test_everything_that_decides_is_in_the_key(monkeypatch, key_of):
     "module",
     [
         "corpora.batches",
-        "methods",
         "personal",
         "keras.base_model",
         "keras.training",

@@ -463,6 +463,8 @@ def test_everything_that_decides_is_in_the_key(monkeypatch, key_of):
     keys = [key_of(*call) for call in calls]
     monkeypatch.setattr(torch, "__version__", "9.9")
     keys.append(key_of(*calls[0]))
+    monkeypatch.setattr(embeddings, "VECTOR_SPREAD", 0.2)
+    keys.append(key_of(*calls[0]))
     assert len(set(keys)) == len(keys)
 
 
@@ -470,7 +472,6 @@ def test_everything_that_decides_is_in_the_key(monkeypatch, key_of):
     "module",
     [
         "corpora.batches",
-        "methods",
         "personal",
         "pytorch.base_model",
         "pytorch.training",
