@@ -4,6 +4,7 @@ from . import logs
 from .batches import epoch_batches
 from .chat import chat
 from .corpus import Corpus, Split, at_least, split
+from .learning import best_learner
 from .messages import messages
 from .shakespeare import shakespeare
 from .tokens import tokenize
@@ -20,6 +21,7 @@ __all__ = [
     "Truth",
     "Vocabulary",
     "at_least",
+    "best_learner",
     "chat",
     "epoch_batches",
     "logs",

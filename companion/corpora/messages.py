@@ -44,6 +44,38 @@ def messages(
     truth : Truth
         The exact probabilities: ``truth.aware`` and ``truth.blind`` bound every model's loss.
     """
+    data, truth, _ = messages_and_choices(known_users, new_users, median_messages, seed, grammar)
+    return data, truth
+
+
+@dataclass(frozen=True, eq=False)
+class Choices:
+    """What was chosen in writing each message, which is more than its text tells.
+
+    Parameters
+    ----------
+    users : np.ndarray
+        Who wrote each message, ``(messages,)``.
+    templates : np.ndarray
+        The number of its template, ``(messages,)``.
+    expansions : np.ndarray
+        The place of what fills each slot of the template among the slot's expansions, -1 where
+        the template has no more slots, ``(messages, slots)``.
+    """
+
+    users: np.ndarray
+    templates: np.ndarray
+    expansions: np.ndarray
+
+    def select(self, messages: np.ndarray) -> Choices:
+        """The messages at these places, such as ``data.train.times``."""
+        return Choices(self.users[messages], self.templates[messages], self.expansions[messages])
+
+
+def messages_and_choices(
+    known_users: int, new_users: int, median_messages: int, seed: int, grammar: Grammar | None
+) -> tuple[Split, Truth, Choices]:
+    """What :func:`messages` gives, and the choices: a message's time is its place among them."""
     if known_users < 2 or new_users < 0:
         raise ValueError(
             f"needs at least 2 known users and 0 new ones, not {known_users} and {new_users}"
@@ -59,35 +91,53 @@ def messages(
     profiles = draw_profiles(grammar, known_users + new_users, rng)
     known = rng.permutation(_history_lengths(known_users, median_messages))
     lengths = np.concatenate([known, np.full(new_users, NEW_USER_MESSAGES)])
-    corpus = write(grammar, profiles, np.repeat(np.arange(len(lengths)), lengths), rng)
+    users = np.repeat(np.arange(len(lengths)), lengths)
+    choices = choose(grammar, profiles, users, rng)
+    corpus = spell(grammar, choices, len(profiles))
     data = split(corpus, new_users=list(range(known_users, known_users + new_users)))
-    return data, Truth(grammar, profiles, data.vocabulary, data.train.message_counts)
+    truth = Truth(grammar, profiles, data.vocabulary, data.train.message_counts)
+    return data, truth, choices
 
 
 def write(
     grammar: Grammar, profiles: Profiles, users: np.ndarray, rng: np.random.Generator
 ) -> Corpus:
     """Let each of these users write one message, ``(messages,)`` user ids in order of time."""
-    lexicon = _Lexicon.of(grammar)
+    return spell(grammar, choose(grammar, profiles, users, rng), len(profiles))
+
+
+def choose(
+    grammar: Grammar, profiles: Profiles, users: np.ndarray, rng: np.random.Generator
+) -> Choices:
+    """Let each of these users choose a template and what fills its slots."""
     n_topics = np.bincount([template.topic for template in grammar.templates])
     in_topic = np.array([template.topic for template in grammar.templates])
     chance = profiles.topics[:, in_topic] / n_topics[in_topic]  # (users, templates)
     template = _choose(chance[users], rng)
     width = max(len(t.slots) for t in grammar.templates)
-    chosen = np.zeros((len(users), width), dtype=np.int64)  # expansion numbers; 0 says nothing
+    expansions = np.full((len(users), width), -1)
     for number in range(len(grammar.templates)):
         here = np.flatnonzero(template == number)
         for place, slot in enumerate(grammar.templates[number].slots):
-            choice = _choose(profiles.probabilities(slot)[users[here]], rng)
-            chosen[here, place] = lexicon.first[slot] + choice
-    tokens, lengths = lexicon.join(chosen)
+            expansions[here, place] = _choose(profiles.probabilities(slot)[users[here]], rng)
+    return Choices(users, template, expansions)
+
+
+def spell(grammar: Grammar, choices: Choices, n_users: int) -> Corpus:
+    """The messages in which these choices result, written one after the other."""
+    lexicon = _Lexicon.of(grammar)
+    first = np.zeros((len(grammar.templates), choices.expansions.shape[1]), dtype=np.int64)
+    for number, template in enumerate(grammar.templates):
+        first[number, : len(template.slots)] = [lexicon.first[slot] for slot in template.slots]
+    numbers = first[choices.templates] + choices.expansions  # (messages, slots)
+    tokens, lengths = lexicon.join(np.where(choices.expansions < 0, 0, numbers))
     return in_order(
         tokens=tokens,
         lengths=lengths,
-        users=users,
-        times=np.arange(len(users)),
+        users=choices.users,
+        times=np.arange(len(choices.users)),
         vocabulary=lexicon.vocabulary,
-        user_names=tuple(f"user {i}" for i in range(len(profiles))),
+        user_names=tuple(f"user {i}" for i in range(n_users)),
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from .grammar import Grammar, Slot
 
 TOPIC_CONCENTRATION = 0.2  # Dirichlet: below 1, most users keep to a few topics
+ANY_TOPIC = 0.02  # how often a message is about any topic, whatever its author prefers
 STYLE_DIMENSIONS = 3  # how users of one dialect differ: this many numbers each ...
 STYLE_SPREAD = 0.3  # ... and how far apart they are, in logits
 FOREIGN_WORDS = 0.25  # how often a personal slot holds a word that is not the user's own
@@ -62,14 +63,14 @@ def draw_profiles(grammar: Grammar, users: int, rng: np.random.Generator) -> Pro
         name: rng.normal(scale=STYLE_SPREAD, size=(STYLE_DIMENSIONS, len(slot.expansions)))
         for name, slot in grammar.style.items()
     }
-    slots = _habits(grammar, dialects, character, loadings)
+    slots = habits(grammar, dialects, character, loadings)
     own = _own_words(grammar, users, rng)
     for name, entries in own.items():
-        slots[name] = _word_use(entries, len(grammar.personal[name].expansions))
+        slots[name] = word_use(entries, len(grammar.personal[name].expansions))
     concentration = np.full(len(grammar.topics), TOPIC_CONCENTRATION)
     topics = rng.dirichlet(concentration, size=users)
     # Nobody avoids a topic for good: every message must be possible for every user.
-    topics = 0.98 * topics + 0.02 / len(grammar.topics)
+    topics = (1 - ANY_TOPIC) * topics + ANY_TOPIC / len(grammar.topics)
     return Profiles(topics, dialects, slots, own, loadings)
 
 
@@ -83,12 +84,10 @@ def population(
     quadrature with this many nodes each; topics and personal words, of which a message shows one
     draw each, enter by their mean, which is uniform.
     """
-    points, weights = np.polynomial.hermite_e.hermegauss(nodes)
-    grid = np.array(list(product(points, repeat=STYLE_DIMENSIONS)))  # (grid, dimensions)
-    mass = np.prod(list(product(weights, repeat=STYLE_DIMENSIONS)), axis=1)
+    grid, mass = character_grid(nodes)
     n_dialects, n_topics = len(grammar.dialects), len(grammar.topics)
     dialects = np.repeat(np.arange(n_dialects), len(grid))
-    slots = _habits(grammar, dialects, np.tile(grid, (n_dialects, 1)), loadings)
+    slots = habits(grammar, dialects, np.tile(grid, (n_dialects, 1)), loadings)
     for name, slot in grammar.personal.items():
         slots[name] = np.full((len(dialects), len(slot.expansions)), 1 / len(slot.expansions))
     topics = np.full((len(dialects), n_topics), 1 / n_topics)
@@ -96,19 +95,48 @@ def population(
     return Profiles(topics, dialects, slots, {}, loadings), prior / prior.sum()
 
 
-def _habits(
+def character_grid(nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss-Hermite quadrature over characters, with this many nodes in each dimension.
+
+    Returns
+    -------
+    characters, weights : np.ndarray
+        ``(grid, STYLE_DIMENSIONS)`` and ``(grid,)``; the weights do not sum to one.
+    """
+    points, weights = np.polynomial.hermite_e.hermegauss(nodes)
+    grid = np.array(list(product(points, repeat=STYLE_DIMENSIONS)))
+    return grid, np.prod(list(product(weights, repeat=STYLE_DIMENSIONS)), axis=1)
+
+
+def habits(
     grammar: Grammar,
     dialects: np.ndarray,
     character: np.ndarray,
     loadings: dict[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
-    """How each user says each thing: the dialect's habit, shifted by the user's character."""
-    habits = {}
+    """How each user says each thing: the dialect's habit, shifted by the user's character.
+
+    Parameters
+    ----------
+    grammar : Grammar
+    dialects : np.ndarray
+        ``(users,)``.
+    character : np.ndarray
+        ``(users, STYLE_DIMENSIONS)``.
+    loadings : dict of str to np.ndarray
+        As in :class:`Profiles`.
+
+    Returns
+    -------
+    dict of str to np.ndarray
+        For each style point, how likely each variant is, ``(users, variants)``.
+    """
+    said = {}
     for name, loading in loadings.items():
         typical = np.array([weights[name] for weights in grammar.dialects.values()])
         weights = typical[dialects] * np.exp(character @ loading)  # (users, variants)
-        habits[name] = weights / weights.sum(axis=1, keepdims=True)
-    return habits
+        said[name] = weights / weights.sum(axis=1, keepdims=True)
+    return said
 
 
 def _own_words(
@@ -129,8 +157,21 @@ def _own_words(
     return own
 
 
-def _word_use(own: list[np.ndarray], entries: int) -> np.ndarray:
-    """Own words as often as 1, 1/2, 1/3, ...; now and then any word of the list."""
+def word_use(own: list[np.ndarray], entries: int) -> np.ndarray:
+    """Own words as often as 1, 1/2, 1/3, ...; now and then any word of the list.
+
+    Parameters
+    ----------
+    own : list of np.ndarray
+        For each user, the places of the user's own words in the list, the most used first.
+    entries : int
+        Words of the list.
+
+    Returns
+    -------
+    np.ndarray
+        How likely each word is, ``(users, entries)``.
+    """
     use = np.full((len(own), entries), FOREIGN_WORDS / entries)
     for user, words in enumerate(own):
         weights = 1.0 / np.arange(1, len(words) + 1)
