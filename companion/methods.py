@@ -79,7 +79,7 @@ class FittingConfig:
     """
 
     steps: int = 15
-    learning_rate: float = 0.5
+    learning_rate: float = 0.3
     pull: float = 0.3
 
     def __post_init__(self) -> None:
