@@ -37,7 +37,7 @@ class UserEmbeddingConfig:
 
     size: int = 128
     placements: tuple[str, ...] = ("film", "output")
-    user_dropout: float = 0.1
+    user_dropout: float = 0.15
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
