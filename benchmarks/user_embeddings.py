@@ -1,0 +1,141 @@
+"""Where a user's vector enters, how large it is, and what could be known: a sweep for the book.
+
+``python -m benchmarks.user_embeddings`` trains every variant on Messages in PyTorch, asks the truth
+what could be known of the users at all, and keeps what they reach in
+``benchmarks/user_embeddings.json``, which the chapter's notebooks read: no notebook has the time
+for it. What is there is not measured again; delete the file to have all of it anew.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from companion import measure
+from companion.corpora import Split, Truth, best_learner, messages
+from companion.methods import PLACEMENTS, FittingConfig, UserEmbeddingConfig
+from tools import environment
+
+RESULTS = Path(__file__).with_suffix(".json")
+DEFAULT = UserEmbeddingConfig()
+VARIANTS = {
+    "default": DEFAULT,
+    **{place: replace(DEFAULT, placements=(place,)) for place in PLACEMENTS},
+    "all": replace(DEFAULT, placements=PLACEMENTS),
+    **{f"size {size}": replace(DEFAULT, size=size) for size in (8, 32, 512)},
+    "no dropout": replace(DEFAULT, dropout=0.0),
+    "size 512, no dropout": replace(DEFAULT, size=512, dropout=0.0),
+}
+SHUFFLED = "shuffled users"
+TOLD = {
+    "told topics": {"topics"},
+    "told habits": {"style"},
+    "told topics and habits": {"topics", "style"},
+    "told personal words": {"personal"},
+}
+LEARNER = "best learner"
+FITTING = "fitting"
+PULLS = (0.1, 0.3, 1.0)
+
+
+def main() -> None:
+    """Measure what has not been measured yet."""
+    environment.apply()
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    measures = dict.fromkeys((*TOLD, LEARNER), known)
+    measures |= dict.fromkeys((*VARIANTS, SHUFFLED), trained) | {FITTING: fitting}
+    for name, measured in measures.items():
+        if name not in results:
+            results[name] = measured(name)
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        print(name, results[name])
+
+
+def known(name: str) -> dict[str, Any]:
+    """What the generator captures that is told a part of the truth, and what the best learner."""
+    data, truth = messages()
+    if name == LEARNER:
+        return captured(measure.score_targets(best_learner().aware, data.test), data, truth)
+    aware = measure.bounds_targets(truth, data.test).aware
+    return captured(aware.assign(log_prob=truth.told(data.test, TOLD[name])), data, truth)
+
+
+def trained(name: str) -> dict[str, Any]:
+    """What one variant reaches on the test messages of known users, and as anyone on new ones."""
+    from companion.pytorch import base_model, training, user_embeddings
+
+    data, truth = messages()
+    config = VARIANTS.get(name, DEFAULT)
+    base, _ = base_model.trained(data, progress=False)
+    trained_on = shuffle_users(data) if name == SHUFFLED else data
+    model, history = user_embeddings.trained(trained_on, base, config, progress=False)
+    anyone = measure.loss(measure.score(lambda tokens, _: model.log_probs(tokens), data.new_test))
+    return captured(measure.score_targets(model.log_probs, data.test), data, truth) | {
+        "config": asdict(config),
+        "training_loss": history.training[-1],
+        "anyone_minus_base": anyone - training.evaluate(base, data.new_test),
+    }
+
+
+def fitting(name: str) -> dict[str, Any]:
+    """What fitting new vectors costs, and how hard it should pull them to the typical one.
+
+    The pull is chosen on validation text: every fourth known user is fitted anew to their first
+    twenty messages, as if they were new.
+    """
+    from companion.pytorch import base_model, user_embeddings
+
+    data, _ = messages()
+    model, _ = user_embeddings.trained(data, base_model.trained(data)[0])
+    some = data.known_users[::4]
+    first, later = data.train.of_users(some).first(20), data.validation.of_users(some)
+    losses = {}
+    for pull in PULLS:
+        own = user_embeddings.fit(model, first, replace(FittingConfig(), pull=pull))
+        fitted = model.with_states(own).log_probs
+        losses[str(pull)] = -float(measure.target_log_probs(fitted, later).mean())
+    start = time.process_time()
+    user_embeddings.fit(model, data.support(80))
+    taken = time.process_time() - start
+    return {
+        "validation_loss_by_pull": losses,
+        "milliseconds_per_message": 1000 * taken / len(data.support(80)),
+    }
+
+
+def captured(targets: pd.DataFrame, data: Split, truth: Truth) -> dict[str, Any]:
+    """Gain captured, percent: of all known users, with its interval, and by length of history."""
+    bounds, scores = measure.bounds(truth, data.test), measure.summed(targets)
+    lengths = data.train.message_counts[scores.index]
+    return {
+        "captured": float(measure.gain_captured(scores, *bounds)),
+        "interval": list(measure.interval(measure.gain_captured, scores, *bounds)),
+        "captured_short": captured_by(scores, bounds, lengths <= np.quantile(lengths, 0.25)),
+        "captured_long": captured_by(scores, bounds, lengths >= np.quantile(lengths, 0.75)),
+    }
+
+
+def captured_by(
+    scores: pd.DataFrame, bounds: tuple[pd.DataFrame, pd.DataFrame], users: np.ndarray
+) -> float:
+    """Gain captured for some of the users, percent."""
+    return float(measure.gain_captured(scores[users], *(bound[users] for bound in bounds)))
+
+
+def shuffle_users(data: Split, seed: int = 0) -> Split:
+    """The same messages, each said to be by the author of another one drawn at random."""
+    rng = np.random.default_rng(seed)
+    train, validation = (
+        replace(part, users=rng.permutation(part.users)) for part in (data.train, data.validation)
+    )
+    return replace(data, train=train, validation=validation)
+
+
+if __name__ == "__main__":
+    main()
