@@ -3,7 +3,8 @@
 ``python -m benchmarks.user_embeddings`` trains every variant on Messages in PyTorch, asks the truth
 what could be known of the users at all, and keeps what they reach in
 ``benchmarks/user_embeddings.json``, which the chapter's notebooks read: no notebook has the time
-for it. What is there is not measured again; delete the file to have all of it anew.
+for it. What is there with the same settings is not measured again; delete the file to have all of
+it anew.
 """
 
 from __future__ import annotations
@@ -51,10 +52,16 @@ def main() -> None:
     measures = dict.fromkeys((*TOLD, LEARNER), known)
     measures |= dict.fromkeys((*VARIANTS, SHUFFLED), trained) | {FITTING: fitting}
     for name, measured in measures.items():
-        if name not in results:
+        if _settings(name) != results.get(name, {}).get("config", {}) or name not in results:
             results[name] = measured(name)
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
         print(name, results[name])
+
+
+def _settings(name: str) -> dict[str, Any]:
+    """The settings of a training as JSON gives them back; nothing, where nothing is trained."""
+    trains = name == SHUFFLED or name in VARIANTS
+    return json.loads(json.dumps(asdict(VARIANTS.get(name, DEFAULT)))) if trains else {}
 
 
 def known(name: str) -> dict[str, Any]:
@@ -79,6 +86,7 @@ def trained(name: str) -> dict[str, Any]:
     return captured(measure.score_targets(model.log_probs, data.test), data, truth) | {
         "config": asdict(config),
         "training_loss": history.training[-1],
+        "validation_loss": history.best_loss,
         "anyone_minus_base": anyone - training.evaluate(base, data.new_test),
     }
 
@@ -100,11 +108,13 @@ def fitting(name: str) -> dict[str, Any]:
         own = user_embeddings.fit(model, first, replace(FittingConfig(), pull=pull))
         fitted = model.with_states(own).log_probs
         losses[str(pull)] = -float(measure.target_log_probs(fitted, later).mean())
+    counts = measure.UnigramCache(data.train)
     start = time.process_time()
     user_embeddings.fit(model, data.support(80))
     taken = time.process_time() - start
     return {
         "validation_loss_by_pull": losses,
+        "power_of_counts": measure.choose_power(model.log_probs, counts, data.validation),
         "milliseconds_per_message": 1000 * taken / len(data.support(80)),
     }
 

@@ -78,7 +78,7 @@ class FittingConfig:
         If a field has the wrong type or lies outside its range; the message says what is allowed.
     """
 
-    steps: int = 15
+    steps: int = 40
     learning_rate: float = 0.3
     pull: float = 0.3
 

@@ -31,7 +31,8 @@ class PersonalStates:
     Raises
     ------
     ValueError
-        If a user is there twice, the ids do not ascend, or an array has not one row per user.
+        If a user is there twice, the ids do not ascend, an array has not one row per user, or a
+        number in it is not finite.
     """
 
     model: str
@@ -39,12 +40,13 @@ class PersonalStates:
     arrays: Mapping[str, np.ndarray]
 
     def __post_init__(self) -> None:
-        check_ids("user", self.users, None, ndim=1)
-        if (np.diff(self.users) <= 0).any():
-            raise ValueError("users must ascend, each once")
+        object.__setattr__(self, "users", check_ascending(self.users))
         for name, array in self.arrays.items():
             if len(array) != len(self.users):
                 raise ValueError(f"{name} has {len(array)} rows for {len(self.users)} users")
+            if not np.isfinite(array).all():
+                user = self.users[~np.isfinite(array).reshape(len(array), -1).all(axis=1)][0]
+                raise ValueError(f"{name} of user {user} holds numbers that are not finite")
 
     def __len__(self) -> int:
         return len(self.users)
@@ -60,8 +62,10 @@ class PersonalStates:
         Raises
         ------
         ValueError
-            If a user has no state here; the message names the user.
+            If no user is named, or one has no state here; the message names the user.
         """
+        if not len(users):
+            raise ValueError("users is empty: name at least one user")
         chosen = np.unique(check_ids("user", users, None, ndim=1))
         missing = np.setdiff1d(chosen, self.users)
         if len(missing):
@@ -111,17 +115,27 @@ def load_states(
     FileNotFoundError
         If there is no state of a user asked for, or none at all.
     ValueError
-        If a state was made for another network, or carries another user's name.
+        If no user is named, a state was made for another network or carries another user's name,
+        or the states do not hold the same arrays.
     companion.files.CorruptedFileError
         If a file is truncated or was altered.
     """
     folder = Path(folder)
     if users is None:
-        users = [int(path.stem.removeprefix("user-")) for path in folder.glob(_name("*"))]
+        found = (path.stem.removeprefix("user-") for path in folder.glob(_name("*")))
+        users = [int(user) for user in found if user.isdecimal()]
+        if not users:
+            raise FileNotFoundError(f"there is no personal state in {folder}")
     if not len(users):
-        raise FileNotFoundError(f"there is no personal state in {folder}")
+        raise ValueError("users is empty: name at least one user, or None for all in the folder")
     users = np.unique(users)
     states = [_load_one(folder, int(user), model) for user in users]
+    for user, state in zip(users, states, strict=True):
+        if state.keys() != states[0].keys():
+            raise ValueError(
+                f"user {user} has the arrays {sorted(state)}, but user {users[0]} has "
+                f"{sorted(states[0])}: they come from different methods"
+            )
     arrays = {name: np.stack([state[name] for state in states]) for name in states[0]}
     return PersonalStates(model, users.astype(np.int64), arrays)
 
@@ -140,6 +154,37 @@ def delete_state(folder: str | PathLike[str], user: int) -> None:
 def state_file(folder: str | PathLike[str], user: int) -> Path:
     """Where the state of a user is kept."""
     return Path(folder) / _name(str(int(user)))
+
+
+def check_ascending(users: Sequence[int] | np.ndarray) -> np.ndarray:
+    """User ids as an array, at least one, ascending, each once.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no such ids.
+    """
+    users = check_ids("user", users, None, ndim=1)
+    if not len(users) or (np.diff(users) <= 0).any():
+        raise ValueError("users must be at least one, ascending, each once")
+    return users
+
+
+def check_table(users: Sequence[int] | np.ndarray, vectors: np.ndarray, size: int) -> np.ndarray:
+    """User ids as :func:`check_ascending` gives them, for a table of vectors with anyone's last.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no such ids, or `vectors` has another shape than ``(users + 1, size)``.
+    """
+    users = check_ascending(users)
+    if np.shape(vectors) != (len(users) + 1, size):
+        raise ValueError(
+            f"vectors must have shape ({len(users) + 1}, {size}), a row for each user and one for "
+            f"anyone, not {np.shape(vectors)}"
+        )
+    return users
 
 
 def rows_of(users: np.ndarray) -> np.ndarray:
@@ -184,7 +229,9 @@ def _load_one(folder: Path, user: int, model: str) -> dict[str, np.ndarray]:
 
 __all__ = [
     "PersonalStates",
+    "check_ascending",
     "check_known",
+    "check_table",
     "delete_state",
     "load_states",
     "rows_of",

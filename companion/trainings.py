@@ -7,12 +7,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from . import checks, keeping, settings
+from . import checks, files, keeping, personal, settings
 from . import history as histories
-from .corpora import Split, batches, corpus, vocabulary
+from .corpora import Corpus, Split, batches, corpus, vocabulary
 from .history import History
+from .personal import PersonalStates
 
 T = TypeVar("T")
+STATES = "personal states"
 
 
 def kept_training(
@@ -57,4 +59,37 @@ def kept_training(
     )
 
 
-__all__ = ["kept_training"]
+def kept_states(
+    key: Mapping[str, Any], text: Corpus, code: tuple[ModuleType, ...], make: Callable[[], Any]
+) -> PersonalStates:
+    """Personal states fitted to `text`, from the cache folder if they are there.
+
+    Parameters
+    ----------
+    key : mapping
+        The model, the settings and the version of the framework.
+    text : Corpus
+    code : tuple of modules
+        Where the model and the fitting are written.
+    make : callable
+        Fits them.
+    """
+    code = keeping.source_fingerprint(*code, personal, checks, batches, corpus)
+    return keeping.kept(
+        {**key, "corpora": [text.fingerprint], "code": code}, make, save=_save, load=_load
+    )
+
+
+def _save(states: PersonalStates, path: Path) -> None:
+    arrays = {f"array {name}": array for name, array in states.arrays.items()}
+    files.save_arrays(path, {**arrays, "users": states.users}, STATES, {"model": states.model})
+
+
+def _load(path: Path) -> PersonalStates:
+    arrays, metadata = files.load_arrays(path, STATES)
+    users = arrays.pop("users")
+    arrays = {name.removeprefix("array "): array for name, array in arrays.items()}
+    return PersonalStates(metadata["model"], users, arrays)
+
+
+__all__ = ["kept_states", "kept_training"]

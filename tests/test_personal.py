@@ -40,8 +40,8 @@ def test_bytes_per_user():
 @pytest.mark.parametrize(
     ("users", "error", "says"),
     [
-        ([2, 2, 5], ValueError, "users must ascend, each once"),
-        ([5, 2, 11], ValueError, "users must ascend, each once"),
+        ([2, 2, 5], ValueError, "users must be at least one, ascending, each once"),
+        ([5, 2, 11], ValueError, "users must be at least one, ascending, each once"),
         ([2, 5], ValueError, "vector has 3 rows for 2 users"),
         ([-1, 2, 5], ValueError, "user id -1 is outside"),
         ([1.0, 2.0, 5.0], TypeError, "user ids must be integers"),
@@ -125,3 +125,24 @@ def test_unknown_users_are_named():
     check_known(np.array([5, 5, 2]), USERS)
     with pytest.raises(ValueError, match=r"user 4 is none of the 3 users known\. Give no"):
         check_known(np.array([5, 9, 4]), USERS)
+
+
+def test_states_with_other_arrays_are_not_mixed(tmp_path):
+    for user, name in ((1, "vector"), (2, "bias")):
+        PersonalStates("abc", np.array([user]), {name: np.zeros((1, 2))}).save(tmp_path)
+    with pytest.raises(ValueError, match=r"user 2 has the arrays \['bias'\]"):
+        load_states(tmp_path, "abc")
+
+
+def test_files_that_are_no_state_are_left_alone(tmp_path):
+    PersonalStates("abc", np.array([1]), {"vector": np.zeros((1, 2))}).save(tmp_path)
+    (tmp_path / "user-ana.safetensors").write_text("?")
+    assert load_states(tmp_path, "abc").users.tolist() == [1]
+
+
+def test_nobody_asked_for(tmp_path):
+    states = PersonalStates("abc", np.array([1]), {"vector": np.zeros((1, 2))})
+    states.save(tmp_path)
+    for ask in (lambda: states.of([]), lambda: load_states(tmp_path, "abc", users=[])):
+        with pytest.raises(ValueError, match="users is empty"):
+            ask()

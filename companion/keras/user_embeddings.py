@@ -24,9 +24,9 @@ from companion.methods import (
     FittingConfig,
     UserEmbeddingConfig,
 )
-from companion.personal import PersonalStates, check_known, rows_of
+from companion.personal import PersonalStates, check_known, check_table, rows_of
 from companion.settings import BaseModelConfig, TrainingConfig
-from companion.trainings import kept_training
+from companion.trainings import kept_states, kept_training
 
 from . import base_model
 from . import training as training_loop
@@ -203,7 +203,7 @@ class UserEmbedding(keras.Model):
     ) -> None:
         super().__init__()
         self.network = network
-        self.known_users = np.asarray(users)
+        self.known_users = check_table(users, vectors, network.reading.size)
         self.vectors = keras.layers.Embedding(*vectors.shape)
         self.dropout = keras.layers.Dropout(network.reading.dropout, seed=0)
         self.seeds = keras.random.SeedGenerator(0)
@@ -287,10 +287,12 @@ class UserEmbedding(keras.Model):
         Raises
         ------
         ValueError
-            If the states were made for another network.
+            If the states were made for another network, or by another method.
         """
         states.check_made_for(fingerprint(self))
         anyone = self.vectors.embeddings.numpy()[-1:]
+        if "vector" not in states.arrays:
+            raise ValueError(f"states hold {sorted(states.arrays)}, no vector: another method's")
         vectors = np.concatenate([states.arrays["vector"].astype(np.float32), anyone])
         return UserEmbedding(self.network, states.users, vectors)
 
@@ -399,8 +401,13 @@ def fit(
     Raises
     ------
     ValueError
-        If the corpus is empty or has words that the model lacks, or if the model knows fewer than
-        two users, whose vectors then have no spread.
+        If the corpus is empty or has words that the model lacks, if the model knows fewer than two
+        users, whose vectors then have no spread, or if a fitted number is not finite.
+
+    Notes
+    -----
+    The words must have the ids of the model's vocabulary; that they have cannot be seen here. Where
+    no vector enters the recurrent layers, all hidden states are kept: 512 bytes a token by default.
     """
     if not len(corpus):
         raise ValueError("corpus is empty: a user's vector needs at least one message")
@@ -420,6 +427,21 @@ def fit(
         adam.apply([gradient], [offsets])
     fitted = typical + spread * offsets.numpy()
     return PersonalStates(fingerprint(model), users, {"vector": fitted.astype(STORED)})
+
+
+def fitted(
+    model: UserEmbedding, corpus: Corpus, config: FittingConfig = FittingConfig()
+) -> PersonalStates:
+    """What :func:`fit` gives, from the cache folder if it was fitted before."""
+    key = {
+        "name": "user vectors keras",
+        "model": fingerprint(model),
+        "users": files.fingerprint({"vectors": model.vectors.embeddings.numpy()}),
+        "config": config,
+        "framework": [keras.__version__, tf.__version__],
+    }
+    code = sys.modules[__name__], base_model, training_loop
+    return kept_states(key, corpus, code, lambda: fit(model, corpus, config))
 
 
 def save(model: UserEmbedding, path: str | PathLike[str]) -> None:
@@ -503,6 +525,7 @@ __all__ = [
     "UserEmbedding",
     "fingerprint",
     "fit",
+    "fitted",
     "from_base",
     "load",
     "save",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from os import PathLike
 from typing import Any, NamedTuple
@@ -24,9 +25,9 @@ from companion.methods import (
     FittingConfig,
     UserEmbeddingConfig,
 )
-from companion.personal import PersonalStates, check_known, rows_of
+from companion.personal import PersonalStates, check_known, check_table, rows_of
 from companion.settings import BaseModelConfig, TrainingConfig
-from companion.trainings import kept_training
+from companion.trainings import kept_states, kept_training
 
 from . import base_model
 from . import training as training_loop
@@ -162,7 +163,7 @@ class UserEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
-        self.known_users = np.asarray(users)
+        self.known_users = check_table(users, vectors, network.reading.size)
         self.vectors = nn.Embedding.from_pretrained(torch.tensor(vectors), freeze=False)
         self.dropout = nn.Dropout(network.reading.dropout)
         self.register_buffer("rows", torch.tensor(rows_of(self.known_users)), persistent=False)
@@ -238,12 +239,15 @@ class UserEmbedding(nn.Module):
         Raises
         ------
         ValueError
-            If the states were made for another network.
+            If the states were made for another network, or by another method.
         """
         states.check_made_for(fingerprint(self))
         anyone = self.vectors.weight.detach().cpu().numpy()[-1:]
+        if "vector" not in states.arrays:
+            raise ValueError(f"states hold {sorted(states.arrays)}, no vector: another method's")
         vectors = np.concatenate([states.arrays["vector"].astype(np.float32), anyone])
-        return UserEmbedding(self.network, states.users, vectors).eval()
+        other = UserEmbedding(self.network, states.users, vectors).train(self.training)
+        return other.to(self.rows.device)
 
     def _rows(self, users: Tensor | None, messages: int) -> Tensor:
         """Rows of the table of vectors, ``(messages,)``; the last one is anyone's."""
@@ -326,7 +330,8 @@ def from_base(
         scale=VECTOR_SPREAD, size=(len(users), config.size)
     )
     anyone = np.zeros((1, config.size))
-    return UserEmbedding(network, users, np.concatenate([vectors, anyone]).astype(np.float32))
+    vectors = np.concatenate([vectors, anyone]).astype(np.float32)
+    return UserEmbedding(network, users, vectors).to(base.output.bias.device)
 
 
 def fit(
@@ -349,29 +354,49 @@ def fit(
     Raises
     ------
     ValueError
-        If the corpus is empty or has words that the model lacks, or if the model knows fewer than
-        two users, whose vectors then have no spread.
+        If the corpus is empty or has words that the model lacks, if the model knows fewer than two
+        users, whose vectors then have no spread, or if a fitted number is not finite.
+
+    Notes
+    -----
+    The words must have the ids of the model's vocabulary; that they have cannot be seen here. Where
+    no vector enters the recurrent layers, all hidden states are kept: 512 bytes a token by default.
     """
     if not len(corpus):
         raise ValueError("corpus is empty: a user's vector needs at least one message")
     if len(model.known_users) < 2:
         raise ValueError(f"model must know at least 2 users, not {len(model.known_users)}")
     users, rows = corpus.active_users, rows_of(corpus.active_users)
-    network = model.network.eval()
     spread, typical = torch.std_mean(model.vectors.weight.detach()[:-1], dim=0)  # (size,) each
-    batches = _read_once(network, corpus, rows)
     offsets = typical.new_zeros(len(users), len(typical)).requires_grad_()  # in units of the spread
     adam = torch.optim.Adam([offsets], lr=config.learning_rate)
     fall = LinearLR(adam, 1.0, 0.0, config.steps)
-    for _ in range(config.steps):
-        offsets.grad = config.pull * offsets.detach()
-        for batch in batches:
-            loss = batch.loss(network, typical + spread * offsets[batch.rows])
-            offsets.grad += torch.autograd.grad(loss, offsets)[0]  # the network needs no gradient
-        adam.step()
-        fall.step()
+    with _without_dropout(model.network) as network:
+        batches = _read_once(network, corpus, rows)
+        for _ in range(config.steps):
+            offsets.grad = config.pull * offsets.detach()
+            for batch in batches:
+                loss = batch.loss(network, typical + spread * offsets[batch.rows])
+                offsets.grad += torch.autograd.grad(loss, offsets)[0]  # the network needs none
+            adam.step()
+            fall.step()
     vectors = (typical + spread * offsets).detach().cpu().numpy()
     return PersonalStates(fingerprint(model), users, {"vector": vectors.astype(STORED)})
+
+
+def fitted(
+    model: UserEmbedding, corpus: Corpus, config: FittingConfig = FittingConfig()
+) -> PersonalStates:
+    """What :func:`fit` gives, from the cache folder if it was fitted before."""
+    key = {
+        "name": "user vectors pytorch",
+        "model": fingerprint(model),
+        "users": files.fingerprint({"vectors": model.vectors.weight.detach().cpu().numpy()}),
+        "config": config,
+        "framework": torch.__version__,
+    }
+    code = sys.modules[__name__], base_model
+    return kept_states(key, corpus, code, lambda: fit(model, corpus, config))
 
 
 def save(model: UserEmbedding, path: str | PathLike[str]) -> None:
@@ -395,6 +420,16 @@ def load(path: str | PathLike[str]) -> UserEmbedding:
 def fingerprint(model: UserEmbedding) -> str:
     """Sixteen hexadecimal digits that change with any weight of the network, not with its users."""
     return base_model.fingerprint(model.network)
+
+
+@contextmanager
+def _without_dropout(network: ConditionedNetwork) -> Iterator[ConditionedNetwork]:
+    """The network in evaluation mode, but with gradients; its mode comes back after it."""
+    was_training = network.training
+    try:
+        yield network.eval()
+    finally:
+        network.train(was_training)
 
 
 class _Batch(NamedTuple):
@@ -456,6 +491,7 @@ __all__ = [
     "UserEmbedding",
     "fingerprint",
     "fit",
+    "fitted",
     "from_base",
     "load",
     "save",

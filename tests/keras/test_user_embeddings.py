@@ -413,6 +413,50 @@ def test_what_cannot_be_fitted_is_refused():
         embeddings.fit(model.with_states(model.states().of([1])), NEW)
 
 
+def test_fitting_ends_near_the_minimum():
+    model = on_data(scale=1.0)
+    states = [embeddings.fit(model, NEW, FittingConfig(steps=steps)) for steps in (40, 160)]
+    first, second = (model.with_states(s) for s in states)
+    for user in (0, 1):
+        own = NEW.of_users(user)
+        assert abs(loss(first, own.users, own) - loss(second, own.users, own)) < 0.2
+
+
+def test_fitted_once_and_kept(cache, monkeypatch):
+    model = on_data(scale=1.0)
+    made = embeddings.fitted(model, NEW)
+    monkeypatch.setattr(embeddings, "fit", None)  # not asked again
+    kept = embeddings.fitted(model, NEW)
+    np.testing.assert_array_equal(made.arrays["vector"], kept.arrays["vector"])
+    assert kept.users.tolist() == made.users.tolist()
+    assert kept.model == embeddings.fingerprint(model)
+    with pytest.raises(TypeError):
+        embeddings.fitted(model, NEW, FittingConfig(pull=2.0))
+
+
+def test_vectors_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="vector of user 0 holds numbers that are not finite"):
+        embeddings.fit(on_data(scale=1.0), NEW, FittingConfig(learning_rate=1e9))
+
+
+@pytest.mark.parametrize(
+    ("users", "rows", "says"),
+    [([-1, 3], 3, "user id -1"), ([3, 3], 3, "ascending"), ([5, 3], 3, "ascending"),
+     ([], 1, "at least one"), ([3, 5], 2, r"must have shape \(3, 4\)")],
+)  # fmt: skip
+def test_a_table_that_does_not_fit_its_users_is_refused(users, rows, says):
+    network = fresh()[0].network
+    with pytest.raises(ValueError, match=says):
+        embeddings.UserEmbedding(network, np.array(users, int), np.zeros((rows, 4), np.float32))
+
+
+def test_states_of_another_method_are_refused():
+    model = fresh()[0]
+    states = dataclasses.replace(model.states(), arrays={"bias": np.zeros((3, 2))})
+    with pytest.raises(ValueError, match=r"\['bias'\], no vector"):
+        model.with_states(states)
+
+
 def test_keyboard_suggests_what_this_user_would_type():
     model, vocabulary = on_data(), DATA.vocabulary
     for user in (0, 1):
