@@ -52,13 +52,13 @@ def main() -> None:
     measures = dict.fromkeys((*TOLD, LEARNER), known)
     measures |= dict.fromkeys((*VARIANTS, SHUFFLED), trained) | {FITTING: fitting}
     for name, measured in measures.items():
-        if _settings(name) != results.get(name, {}).get("config", {}) or name not in results:
+        if settings(name) != results.get(name, {}).get("config", {}) or name not in results:
             results[name] = measured(name)
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
         print(name, results[name])
 
 
-def _settings(name: str) -> dict[str, Any]:
+def settings(name: str) -> dict[str, Any]:
     """The settings of a training as JSON gives them back; nothing, where nothing is trained."""
     trains = name == SHUFFLED or name in VARIANTS
     return json.loads(json.dumps(asdict(VARIANTS.get(name, DEFAULT)))) if trains else {}

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import common, importing, run
+from benchmarks import common, importing, run, user_embeddings
 from benchmarks.common import Row
+from companion.corpora import Corpus, split
 
 RESULTS = {
     "speed": [Row("training", 0.97, "times", 0.95), Row("loading", 4.0, "s", 3.0, higher=False)],
@@ -56,3 +57,25 @@ def test_importing_is_measured_in_a_process_of_its_own():
     (row,) = importing.rows(small=True)
     assert 0 < row.value < 5
     assert not row.higher
+
+
+def test_the_sweep_was_measured_with_the_settings_of_today():
+    results = json.loads(user_embeddings.RESULTS.read_text())
+    told = (*user_embeddings.TOLD, user_embeddings.LEARNER)
+    trained = (*user_embeddings.VARIANTS, user_embeddings.SHUFFLED)
+    assert set(results) == {*told, *trained, user_embeddings.FITTING}
+    for name in trained:
+        assert results[name]["config"] == user_embeddings.settings(name), name
+    for name in (*told, *trained):
+        low, high = results[name]["interval"]
+        assert low < results[name]["captured"] < high
+
+
+def test_shuffling_changes_who_wrote_and_nothing_else():
+    data = split(Corpus.from_messages([["a"], ["b"], ["c"], ["d"]] * 5, users=[*"xyxy"] * 5))
+    shuffled = user_embeddings.shuffle_users(data)
+    assert shuffled.test is data.test
+    for before, after in ((data.train, shuffled.train), (data.validation, shuffled.validation)):
+        assert sorted(before.users) == sorted(after.users)
+        assert before.tokens is after.tokens
+    assert (data.train.users != shuffled.train.users).any()
