@@ -105,6 +105,7 @@ def test_early_stopping_brings_the_best_weights_back(monkeypatch):
 
 
 def press_ctrl_c():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores Ctrl-C
     signal.raise_signal(signal.SIGINT)
 
 

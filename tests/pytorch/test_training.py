@@ -124,6 +124,7 @@ def test_whatever_the_losses_the_best_weights_stay(values, patience):
 
 
 def press_ctrl_c():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores Ctrl-C
     signal.raise_signal(signal.SIGINT)
 
 
