@@ -11,6 +11,7 @@ import numpy as np
 
 from . import files
 from .checks import check_ids
+from .methods import VECTOR_SPREAD
 
 KIND = "personal state"
 
@@ -187,6 +188,28 @@ def check_table(users: Sequence[int] | np.ndarray, vectors: np.ndarray, size: in
     return users
 
 
+def first_vectors(users: int, size: int, seed: int) -> np.ndarray:
+    """A table of vectors before training: random ones, and zeros for anyone, ``(users + 1, size)``.
+
+    Both frameworks start from the same one.
+    """
+    vectors = np.random.default_rng(seed).normal(scale=VECTOR_SPREAD, size=(users, size))
+    return np.concatenate([vectors, np.zeros((1, size))]).astype(np.float32)
+
+
+def table_of(states: PersonalStates, anyone: np.ndarray) -> np.ndarray:
+    """The table of the vectors in `states`, with anyone's ``(1, size)`` last.
+
+    Raises
+    ------
+    ValueError
+        If the states hold no vectors: they are another method's.
+    """
+    if "vector" not in states.arrays:
+        raise ValueError(f"states hold {sorted(states.arrays)}, no vector: another method's")
+    return np.concatenate([states.arrays["vector"].astype(np.float32), anyone])
+
+
 def rows_of(users: np.ndarray) -> np.ndarray:
     """A table from user ids to rows of arrays, ``(largest id + 2,)``.
 
@@ -233,7 +256,9 @@ __all__ = [
     "check_known",
     "check_table",
     "delete_state",
+    "first_vectors",
     "load_states",
     "rows_of",
     "state_file",
+    "table_of",
 ]

@@ -24,7 +24,14 @@ from companion.methods import (
     FittingConfig,
     UserEmbeddingConfig,
 )
-from companion.personal import PersonalStates, check_known, check_table, rows_of
+from companion.personal import (
+    PersonalStates,
+    check_known,
+    check_table,
+    first_vectors,
+    rows_of,
+    table_of,
+)
 from companion.settings import BaseModelConfig, TrainingConfig
 from companion.trainings import kept_states, kept_training
 
@@ -291,9 +298,7 @@ class UserEmbedding(keras.Model):
         """
         states.check_made_for(fingerprint(self))
         anyone = self.vectors.embeddings.numpy()[-1:]
-        if "vector" not in states.arrays:
-            raise ValueError(f"states hold {sorted(states.arrays)}, no vector: another method's")
-        vectors = np.concatenate([states.arrays["vector"].astype(np.float32), anyone])
+        vectors = table_of(states, anyone)
         return UserEmbedding(self.network, states.users, vectors)
 
     def _rows(self, users: tf.Tensor | None, messages: int) -> tf.Tensor:
@@ -374,11 +379,8 @@ def from_base(
         array = weights[name].numpy()
         array[: len(weight)] = weight
         weights[name].assign(array)
-    vectors = np.random.default_rng(seed).normal(
-        scale=VECTOR_SPREAD, size=(len(users), config.size)
-    )
-    anyone = np.zeros((1, config.size))
-    return UserEmbedding(network, users, np.concatenate([vectors, anyone]).astype(np.float32))
+    vectors = first_vectors(len(users), config.size, seed)
+    return UserEmbedding(network, users, vectors)
 
 
 def fit(

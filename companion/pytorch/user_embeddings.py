@@ -25,7 +25,14 @@ from companion.methods import (
     FittingConfig,
     UserEmbeddingConfig,
 )
-from companion.personal import PersonalStates, check_known, check_table, rows_of
+from companion.personal import (
+    PersonalStates,
+    check_known,
+    check_table,
+    first_vectors,
+    rows_of,
+    table_of,
+)
 from companion.settings import BaseModelConfig, TrainingConfig
 from companion.trainings import kept_states, kept_training
 
@@ -243,9 +250,7 @@ class UserEmbedding(nn.Module):
         """
         states.check_made_for(fingerprint(self))
         anyone = self.vectors.weight.detach().cpu().numpy()[-1:]
-        if "vector" not in states.arrays:
-            raise ValueError(f"states hold {sorted(states.arrays)}, no vector: another method's")
-        vectors = np.concatenate([states.arrays["vector"].astype(np.float32), anyone])
+        vectors = table_of(states, anyone)
         other = UserEmbedding(self.network, states.users, vectors).train(self.training)
         return other.to(self.rows.device)
 
@@ -326,11 +331,7 @@ def from_base(
     with torch.no_grad():
         for name, weight in base.named_parameters():
             network.get_parameter(name)[..., : weight.shape[-1]] = weight
-    vectors = np.random.default_rng(seed).normal(
-        scale=VECTOR_SPREAD, size=(len(users), config.size)
-    )
-    anyone = np.zeros((1, config.size))
-    vectors = np.concatenate([vectors, anyone]).astype(np.float32)
+    vectors = first_vectors(len(users), config.size, seed)
     return UserEmbedding(network, users, vectors).to(base.output.bias.device)
 
 
