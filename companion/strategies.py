@@ -101,7 +101,15 @@ class Strategy:
         return self.early_stopping or self.gate
 
 
-ADAPTER = Strategy(("output", "bias"), rank=8, learning_rate=0.02, pull=40.0, bias_scale=10.0)
+ADAPTER = Strategy(
+    ("output", "bias"),
+    rank=16,
+    batches=12,
+    learning_rate=0.04,
+    pull=60.0,
+    bias_scale=10.0,
+    distillation=0.1,
+)
 
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {

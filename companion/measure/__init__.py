@@ -14,6 +14,7 @@ from .baselines import (
     rescale,
 )
 from .bounds import Bounds, bounds, bounds_targets
+from .forgetting import of_others
 from .scores import Model, remembered, score, score_targets, summed, target_log_probs
 from .statistics import (
     Interval,
@@ -58,6 +59,7 @@ __all__ = [
     "keystrokes_saved",
     "loss",
     "mix",
+    "of_others",
     "per_user_gain",
     "per_user_loss",
     "perplexity",
