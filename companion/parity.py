@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from companion.keras import base_model as in_keras
+from companion.keras import fine_tuning as tuned_in_keras
 from companion.keras import user_embeddings as embeddings_in_keras
+from companion.personal import PersonalStates
 from companion.pytorch import base_model as in_pytorch
+from companion.pytorch import fine_tuning as tuned_in_pytorch
 from companion.pytorch import user_embeddings as embeddings_in_pytorch
+from companion.stacks import DOWN, UP
 
+_RECURRENT = {"weight_ih": "kernel", "weight_hh": "recurrent_kernel"}
 _GRU_GATES = (1, 0, 2)  # PyTorch: reset, update, new; Keras: update, reset, new. Its own inverse
 
 
@@ -36,8 +44,6 @@ def user_embedding_to_keras(
         model.vocabulary_size, model.network.reading, model.network.config
     )
     _fill_keras(network, model.network)
-    for place, path in network.paths.items():
-        path.kernel.assign(_array(model.network.paths[place].weight).T)
     vectors = _array(model.vectors.weight)
     return embeddings_in_keras.UserEmbedding(network, model.known_users, vectors)
 
@@ -50,55 +56,117 @@ def user_embedding_to_pytorch(
         model.vocabulary_size, model.network.reading, model.network.config
     )
     _fill_pytorch(network, model.network)
-    for place, path in network.paths.items():
-        _copy(path.weight, model.network.paths[place].kernel.numpy().T)
     vectors = model.vectors.embeddings.numpy()
     return embeddings_in_pytorch.UserEmbedding(network, model.known_users, vectors)
 
 
+def fine_tuned_to_keras(model: tuned_in_pytorch.FineTuned) -> tuned_in_keras.FineTuned:
+    """The Keras model with the weights of a PyTorch model, and its changes for each user."""
+    base, states = to_keras(model.base), model.states()
+    arrays = _in_keras(states.arrays, base.config.cell)
+    found = PersonalStates(in_keras.fingerprint(base), states.users, arrays)
+    return tuned_in_keras.FineTuned(base, found)
+
+
+def fine_tuned_to_pytorch(model: tuned_in_keras.FineTuned) -> tuned_in_pytorch.FineTuned:
+    """The PyTorch model with the weights of a Keras model, and its changes for each user."""
+    base, states = to_pytorch(model.base), model.states()
+    names = in_pytorch.weights_of(base)
+    arrays = _in_pytorch(states.arrays, names, base.config.cell)
+    found = PersonalStates(in_pytorch.fingerprint(base), states.users, arrays)
+    return tuned_in_pytorch.FineTuned(base, found)
+
+
 def _fill_keras(twin: in_keras.BaseModel, model: in_pytorch.BaseModel) -> None:
-    """Give a Keras model the weights of the layers that every model has."""
-    weights = in_pytorch.weights_of(model)
-    twin.embedding.embeddings.assign(weights["embedding.weight"])
-    twin.to_words.bias.assign(weights["output.bias"])
-    if twin.projection is not None:
-        twin.projection.kernel.assign(weights["projection.weight"].T)
-    if not model.config.tied:
-        twin.to_words.kernel.assign(weights["output.weight"].T)
-    for place, layer in enumerate(twin.recurrent):
-        kernel, recurrent, *biases = (
-            _gates(weights[f"recurrent.{part}_l{place}"], model.config.cell)
-            for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        )
-        # Keras adds up the biases of an LSTM beforehand; a GRU resets only the second
-        bias = np.stack(biases) if model.config.cell == "gru" else sum(biases)
-        layer.set_weights([kernel.T, recurrent.T, bias])
+    """Give a Keras model the weights of a PyTorch model."""
+    weights = twin._named()
+    for name, array in _in_keras(in_pytorch.weights_of(model), model.config.cell).items():
+        weights[name].assign(array)
 
 
 def _fill_pytorch(twin: in_pytorch.BaseModel, model: in_keras.BaseModel) -> None:
-    """Give a PyTorch model the weights of the layers that every model has."""
-    _copy(twin.embedding.weight, model.embedding.embeddings.numpy())
-    _copy(twin.output.bias, model.to_words.bias.numpy())
-    if model.projection is not None:
-        _copy(twin.projection.weight, model.projection.kernel.numpy().T)
-    if not model.config.tied:
-        _copy(twin.output.weight, model.to_words.kernel.numpy().T)
-    for place, layer in enumerate(model.recurrent):
-        kernel, recurrent, bias = layer.get_weights()
-        biases = bias if model.config.cell == "gru" else (bias, np.zeros_like(bias))
-        parts = {"weight_ih": kernel.T, "weight_hh": recurrent.T}
-        parts |= dict(zip(("bias_ih", "bias_hh"), biases, strict=True))
-        for part, array in parts.items():
-            weight = getattr(twin.recurrent, f"{part}_l{place}")
-            _copy(weight, _gates(array, model.config.cell))
+    """Give a PyTorch model the weights of a Keras model."""
+    weights = dict(twin.named_parameters())
+    arrays = in_keras.weights_of(model)
+    for name, array in _in_pytorch(arrays, weights, model.config.cell).items():
+        _copy(weights[name], array)
 
 
-def _gates(array: np.ndarray, cell: str) -> np.ndarray:
-    """The gates of a cell, stacked along the first axis, in the order of the other framework."""
-    if cell == "lstm":
+def _in_keras(arrays: Mapping[str, np.ndarray], cell: str) -> dict[str, np.ndarray]:
+    """Weights of a PyTorch model, or changes of them, with the names and shapes of Keras.
+
+    Changes have one axis more, of users, before all others; low-rank ones have the suffixes
+    ``DOWN`` and ``UP`` and the same shapes in both.
+    """
+    found = {}
+    for name, array in arrays.items():
+        weight, side = _parted(name)
+        if "bias_hh" in name:  # goes where bias_ih goes
+            continue
+        if "bias_ih" in name:
+            array = _one_bias(array, arrays.get(name.replace("bias_ih", "bias_hh")), cell)
+        elif not side:
+            array = _turned(array, weight)
+        found[_name_in_keras(weight) + side] = _gates(array, name, cell)
+    return found
+
+
+def _in_pytorch(
+    arrays: Mapping[str, np.ndarray], weights: Iterable[str], cell: str
+) -> dict[str, np.ndarray]:
+    """Weights of a Keras model, or changes of them, with the names and shapes of PyTorch.
+
+    An LSTM's second bias is left out: in our models it is zero, and stays so.
+    """
+    found = {}
+    for name in (weight + side for weight in weights for side in ("", DOWN, UP)):
+        weight, side = _parted(name)
+        array = arrays.get(_name_in_keras(weight) + side)
+        if array is None or (cell == "lstm" and "bias_hh" in name):
+            continue
+        array = _gates(array, name, cell)
+        if cell == "gru" and "bias_" in name:
+            array = array[..., int("bias_hh" in name), :]
+        found[name] = array if side else _turned(array, weight)
+    return found
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """The name of a weight, and which of two narrow matrices changes it, if one does."""
+    weight = name.removesuffix(DOWN).removesuffix(UP)
+    return weight, name[len(weight) :]
+
+
+def _name_in_keras(weight: str) -> str:
+    """What Keras calls this weight of PyTorch."""
+    if weight == "embedding.weight":
+        return "embedding"
+    recurrent = re.fullmatch(r"recurrent\.(\w+)_l(\d+)", weight)
+    if recurrent:
+        return f"recurrent/{recurrent[2]}/{_RECURRENT.get(recurrent[1], 'bias')}"
+    return weight.replace(".weight", "/kernel").replace(".", "/")
+
+
+def _turned(array: np.ndarray, weight: str) -> np.ndarray:
+    """Matrices stand the other way round; the embedding and vectors do not."""
+    if "weight" not in weight or weight == "embedding.weight":
+        return array
+    return array.swapaxes(-1, -2)
+
+
+def _one_bias(first: np.ndarray, second: np.ndarray | None, cell: str) -> np.ndarray:
+    """Keras adds up the biases of an LSTM beforehand; a GRU resets only the second."""
+    if cell == "gru":
+        return np.stack([first, second], axis=-2)
+    return first if second is None else first + second
+
+
+def _gates(array: np.ndarray, name: str, cell: str) -> np.ndarray:
+    """The gates of a cell, side by side along the last axis, in the other framework's order."""
+    if cell == "lstm" or not name.startswith("recurrent.") or name.endswith(DOWN):
         return array  # input, forget, cell, output in both
-    parts = np.split(array, len(_GRU_GATES))
-    return np.concatenate([parts[gate] for gate in _GRU_GATES])
+    parts = np.split(array, len(_GRU_GATES), axis=-1)
+    return np.concatenate([parts[gate] for gate in _GRU_GATES], axis=-1)
 
 
 def _array(weight: Tensor) -> np.ndarray:
@@ -110,4 +178,11 @@ def _copy(weight: Tensor, array: np.ndarray) -> None:
     weight.copy_(torch.tensor(array))
 
 
-__all__ = ["to_keras", "to_pytorch", "user_embedding_to_keras", "user_embedding_to_pytorch"]
+__all__ = [
+    "fine_tuned_to_keras",
+    "fine_tuned_to_pytorch",
+    "to_keras",
+    "to_pytorch",
+    "user_embedding_to_keras",
+    "user_embedding_to_pytorch",
+]
