@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import files
-from .corpora import PADDING, Corpus
+from .corpora import PADDING, Corpus, epoch_batches
 from .personal import PersonalStates, check_ascending, load_states
 from .strategies import Strategy
 
@@ -61,9 +61,7 @@ class Stack:
         """
         starts = np.zeros((len(part), max(map(len, part))), np.int64)
         for row, messages, every in zip(starts, part, own, strict=True):
-            ends = np.cumsum(lengths[every] + 1)
-            place = np.searchsorted(every, messages)
-            row[: len(messages)] = (ends - lengths[every] - 1)[place]
+            row[: len(messages)] = _starts(lengths[every])[np.searchsorted(every, messages)]
         row, step = np.divmod(self.places, self.tokens.shape[2])
         columns = np.take_along_axis(starts, row, axis=1) + step
         return np.where(self.targets == PADDING, 0, columns)
@@ -125,11 +123,36 @@ def passes(
         yield [list(part) for part in zip(*split, strict=True)]
 
 
+def reading(
+    corpus: Corpus, own: list[np.ndarray], width: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """All messages, each once, in batches of similar length: for a network that all users share.
+
+    Yields
+    ------
+    messages : np.ndarray
+        Places in `corpus`, ``(batch,)``.
+    places : np.ndarray
+        Where each of their targets stands in a table ``(users * width,)``, one after the other.
+    """
+    messages = np.concatenate(own)
+    starts = [user * width + _starts(corpus.lengths[every]) for user, every in enumerate(own)]
+    start, lengths = np.concatenate(starts), corpus.lengths[messages]
+    for batch in epoch_batches(lengths, LARGEST_PART, seed=0, epoch=0, pool=len(messages)):
+        steps = [start[one] + np.arange(lengths[one] + 1) for one in batch]
+        yield messages[batch], np.concatenate(steps)
+
+
 def own_messages(corpus: Corpus, users: np.ndarray) -> list[np.ndarray]:
     """Places of each user's messages in `corpus`."""
     order = np.argsort(corpus.users, kind="stable")
     bounds = np.searchsorted(corpus.users[order], [users, users + 1])
     return [order[start:end] for start, end in bounds.T]
+
+
+def _starts(lengths: np.ndarray) -> np.ndarray:
+    """Where the targets of each message begin among those of all, ``(messages,)``."""
+    return np.cumsum(lengths + 1) - (lengths + 1)
 
 
 def _left(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -204,12 +227,16 @@ def resume(
     Raises
     ------
     ValueError
-        If the states there were made with another recipe.
+        If the states there were made with another recipe, or nobody knows with which.
     """
     if folder is None:
         return None
     path = Path(folder) / RECIPE
     if not path.exists():
+        if next(path.parent.glob("user-*"), None):
+            raise ValueError(
+                f"{folder} holds states, but no {RECIPE}: name another folder, or delete this one"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(made_of, indent=1) + "\n")
     found = json.loads(path.read_text())
