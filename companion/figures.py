@@ -8,13 +8,14 @@ store all of them crisp.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, ScalarFormatter
 
 from .history import History
 from .looks import BOUNDS, HURT, LOOKS, Look, apply, canvas, look, png, style
@@ -26,6 +27,7 @@ __all__ = [
     "Look",
     "apply",
     "canvas",
+    "frontier",
     "gain_by_history",
     "gain_by_user",
     "gains_over_base",
@@ -138,6 +140,36 @@ def gain_by_history(
     axes.set_xlabel(xlabel)
     axes.set_ylabel("gain captured (%)")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
+    return figure, axes
+
+
+@style()
+def frontier(curves: Mapping[str, pd.DataFrame]) -> tuple[Figure, Axes]:
+    """Gain on own text against loss on that of others, a curve a strategy, named at its best.
+
+    Parameters
+    ----------
+    curves : mapping of str to pandas.DataFrame
+        Of each strategy, the one to look at first, a row a strength, with columns ``forgotten``
+        (nats per token, above 0) and ``gain`` (nats per token).
+    """
+    figure, axes = canvas(height=4.0)
+    first, *_ = curves
+    for (name, curve), marker in zip(curves.items(), cycle("Dos^vXP"), strict=False):
+        curve = curve.sort_values("forgotten")
+        color = look("fine-tuning").color if name == first else "#7A7A7A"
+        best = curve.loc[curve["gain"].idxmax()]
+        order = {"zorder": 3 if name == first else 2}
+        axes.plot(
+            curve["forgotten"], curve["gain"], color=color, marker=marker, label=name, **order
+        )
+        place = (best["forgotten"], best["gain"])
+        axes.annotate(name, place, (0, 7), textcoords="offset points", ha="center", color=color)
+    axes.axhline(0, color=look("base model").color, linewidth=1.2)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.set_xlabel("loss added on other people's text (nats per token)")
+    axes.set_ylabel("gain on own text (nats per token)")
     return figure, axes
 
 

@@ -270,11 +270,17 @@ def fisher(
     dict of str to np.ndarray
         For every weight that is trained, an array of its shape.
 
+    Raises
+    ------
+    ValueError
+        If there is no text, or the base model lacks words of it.
+
     References
     ----------
     .. [1] Kunstner, F. et al. Limitations of the empirical Fisher approximation for natural
        gradient descent. NeurIPS, 2019.
     """
+    stacks.check_adaptable(base, corpus, None, Strategy(), None, None)
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(corpus))[:messages]
     network, names = StackedNetwork(base), _weights(base, strategies.LAYERS)
@@ -313,7 +319,7 @@ class _Group:
         strategy: Strategy,
         importance: Mapping[str, np.ndarray] | None,
     ) -> None:
-        self.network = StackedNetwork(base)
+        self.base, self.network = base, StackedNetwork(base)
         self.corpus, self.users, self.strategy = corpus, users, strategy
         self.device = base.output.bias.device
         self.own = stacks.own_messages(corpus, self.users)
@@ -391,18 +397,18 @@ class _Group:
         hidden, _ = self.network.hidden(self._tensor(stack.tokens), changes)
         return _rows(hidden.flatten(1, 2), self._tensor(stack.places))
 
-    @torch.no_grad()
     def _read_once(self) -> Tensor:
         """Hidden states of all text in the base model, ``(users, targets, hidden)``."""
-        pieces: list[list[Tensor]] = [[] for _ in self.users]
-        for start in range(0, max(map(len, self.own)), stacks.LARGEST_PART):
-            some = [own[start : start + stacks.LARGEST_PART] for own in self.own]
-            stack = Stack.of(self.corpus, some)
-            for mine, hidden, count in zip(
-                pieces, self._hidden(stack, {}), stack.counts, strict=True
-            ):
-                mine.append(hidden[:count])
-        return nn.utils.rnn.pad_sequence([torch.cat(mine) for mine in pieces], batch_first=True)
+        base, corpus = self.base, self.corpus
+        width = max(int((corpus.lengths[own] + 1).sum()) for own in self.own)
+        read = torch.zeros(len(self.own) * width, base.config.hidden, device=self.device)
+        with evaluating(base):
+            for messages, places in stacks.reading(corpus, self.own, width):
+                inputs, targets = corpus.padded(messages)
+                hidden, _ = base.recurrent(base.embedding(self._tensor(inputs)))
+                inside = self._tensor(targets != PADDING)
+                read[self._tensor(places)] = hidden[inside]
+        return read.unflatten(0, (len(self.own), width))
 
     def _later(self, validation: Corpus) -> Stack | None:
         """The users' validation text; None, if nobody has any."""

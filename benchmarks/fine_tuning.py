@@ -1,0 +1,156 @@
+"""Gain against forgetting, and against the length of the history: a sweep for the book.
+
+``python -m benchmarks.fine_tuning`` fine-tunes every eighth known user of Messages in PyTorch with
+every strategy at several strengths, and the users with the longest histories on ever more of their
+text. The results are kept in ``benchmarks/fine_tuning.json``, which the chapter's notebooks read:
+no notebook has the time for it. What is there with the same settings is not measured again; delete
+the file to have all of it anew.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from companion import measure
+from companion.corpora import Corpus, messages
+from companion.strategies import ADAPTER, LAYERS, STRATEGIES, Strategy
+from tools import environment
+
+RESULTS = Path(__file__).with_suffix(".json")
+NAIVE = STRATEGIES["all weights, high rate"]
+FRONTIER = {
+    "all weights": ("learning_rate", Strategy(), (3e-4, 1e-3, 3e-3, 1e-2)),
+    "output bias": ("learning_rate", Strategy(("bias",)), (0.03, 0.1, 0.3, 1.0)),
+    "output layer": ("learning_rate", Strategy(("output", "bias")), (3e-3, 1e-2, 3e-2)),
+    "recurrent layer": ("learning_rate", Strategy(("recurrent",)), (3e-3, 1e-2, 3e-2)),
+    "embeddings": ("learning_rate", Strategy(("embedding",)), (1e-3, 3e-3, 1e-2, 3e-2)),
+    "L2-SP": ("pull", Strategy(learning_rate=1e-2), (300.0, 100.0, 30.0, 10.0)),
+    "EWC": ("pull", Strategy(learning_rate=1e-2), (3e5, 1e5, 3e4, 1e4)),
+    "distillation": ("distillation", Strategy(learning_rate=1e-2), (10.0, 3.0, 1.0, 0.3)),
+    "LoRA": ("learning_rate", Strategy(LAYERS, rank=4), (3e-3, 1e-2, 3e-2)),
+    "early stopping": ("learning_rate", Strategy(early_stopping=True), (1e-3, 3e-3, 1e-2)),
+    "adapter": ("pull", ADAPTER, (480.0, 240.0, 120.0, 60.0, 30.0)),
+    "adapter, no distillation": (
+        "pull",
+        replace(ADAPTER, distillation=0.0),
+        (480.0, 240.0, 120.0, 60.0, 30.0),
+    ),
+}
+HISTORY = "history"
+HISTORIES = (5, 10, 20, 40, 80, 160, 240)
+LONG = 300  # messages, in all, of the users whose histories are cut
+
+
+def main() -> None:
+    """Measure what has not been measured yet."""
+    environment.apply()
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in (*FRONTIER, HISTORY):
+        if settings(name) != results.get(name, {}).get("config"):
+            measured = history() if name == HISTORY else frontier(name)
+            results[name] = {"config": settings(name), **measured}
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        print(name, results[name])
+
+
+def settings(name: str) -> dict[str, Any]:
+    """The settings of a measurement as JSON gives them back."""
+    if name == HISTORY:
+        chosen = {"naive": asdict(NAIVE), "adapter": asdict(ADAPTER), "histories": HISTORIES}
+    else:
+        field, strategy, values = FRONTIER[name]
+        chosen = {"field": field, "strategy": asdict(strategy), "values": values}
+    return json.loads(json.dumps(chosen))
+
+
+def frontier(name: str) -> dict[str, Any]:
+    """One strategy at several strengths: what it gains on own text, and loses on that of others."""
+    from companion.pytorch import base_model, fine_tuning
+
+    data, truth = messages()
+    base, _ = base_model.trained(data, progress=False)
+    users = data.known_users[::8]
+    own, others = data.test.of_users(users), measure.of_others(data.test, users, messages=20)
+    blind, aware = (table.loc[users] for table in measure.bounds(truth, data.test))
+    before = measure.score(base.log_probs, own)
+    before_others = measure.target_log_probs(base.log_probs, others)
+    field, strategy, values = FRONTIER[name]
+    rows = []
+    for value in values:
+        model = fine_tuning.FineTuned(
+            base,
+            fine_tuning.personalize(
+                base,
+                data.train,
+                users,
+                replace(strategy, **{field: value}),
+                data.validation if strategy.validates else None,
+                fine_tuning.fisher(base, data.train) if name == "EWC" else None,
+                progress=False,
+            ),
+        )
+        scores = measure.score(model.log_probs, own)
+        lost = before_others - measure.target_log_probs(model.log_probs, others)
+        rows.append(
+            {
+                "value": value,
+                "captured": float(measure.gain_captured(scores, blind, aware)),
+                "gain": float(measure.loss(before) - measure.loss(scores)),
+                "forgotten": float(lost.mean()),
+                "hurt": float(measure.hurt(scores, before)),
+                "bytes": model.states().bytes_per_user,
+            }
+        )
+    return {"rows": rows}
+
+
+def history() -> dict[str, Any]:
+    """Gain captured and users hurt, where long histories are cut after their first messages."""
+    from companion.pytorch import base_model, user_embeddings
+
+    data, truth = messages()
+    base, _ = base_model.trained(data, progress=False)
+    vectors, _ = user_embeddings.trained(data, base, progress=False)
+    counts = sum(text.message_counts for text in (data.train, data.validation, data.test))
+    users = data.known_users[counts[data.known_users] >= LONG]
+    own = data.test.of_users(users)
+    blind, aware = (table.loc[users] for table in measure.bounds(truth, data.test))
+    before = measure.score(base.log_probs, own)
+    rows = []
+    for n in HISTORIES:
+        text = data.train.of_users(users).first(n)
+        counted = measure.UnigramCache(data.train, text, strength=100)
+        later = data.validation.of_users(users)
+        power = measure.choose_power(base.log_probs, counted, later)
+        models = {
+            "fine-tuning, naive": _fine_tuned(base, text, NAIVE),
+            "fine-tuning, adapter": _fine_tuned(base, text, ADAPTER),
+            "user embedding": vectors.with_states(user_embeddings.fit(vectors, text)).log_probs,
+            "unigram cache": measure.rescale(base.log_probs, counted, power),
+        }
+        for name, model in models.items():
+            scores = measure.score(model, own)
+            rows.append(
+                {
+                    "method": name,
+                    "messages": n,
+                    "captured": float(measure.gain_captured(scores, blind, aware)),
+                    "interval": list(measure.interval(measure.gain_captured, scores, blind, aware)),
+                    "hurt": float(measure.hurt(scores, before)),
+                }
+            )
+    return {"users": len(users), "rows": rows}
+
+
+def _fine_tuned(base: Any, text: Corpus, strategy: Strategy) -> measure.Model:
+    from companion.pytorch import fine_tuning
+
+    states = fine_tuning.personalize(base, text, strategy=strategy, progress=False)
+    return fine_tuning.FineTuned(base, states).log_probs
+
+
+if __name__ == "__main__":
+    main()
