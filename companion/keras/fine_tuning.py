@@ -286,11 +286,17 @@ def fisher(
     dict of str to np.ndarray
         For every weight that is trained, an array of its shape.
 
+    Raises
+    ------
+    ValueError
+        If there is no text, or the base model lacks words of it.
+
     References
     ----------
     .. [1] Kunstner, F. et al. Limitations of the empirical Fisher approximation for natural
        gradient descent. NeurIPS, 2019.
     """
+    stacks.check_adaptable(base, corpus, None, Strategy(), None, None)
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(corpus))[:messages]
     network, names = StackedNetwork(base), _weights(base, strategies.LAYERS)
@@ -336,7 +342,7 @@ class _Objective:
         strategy: Strategy,
         importance: Mapping[str, np.ndarray] | None,
     ) -> None:
-        self.network, self.strategy = StackedNetwork(base), strategy
+        self.base, self.network, self.strategy = base, StackedNetwork(base), strategy
         self.pulls = _pulls(base, strategy, importance)
         self.frozen = not {"embedding", "recurrent"} & {*strategy.layers}
         first = _first_changes(base, strategy, users=1)
@@ -345,7 +351,7 @@ class _Objective:
         counts = tf.TensorSpec((None,), tf.float32)
         self.gradients = tf.function(self._gradients, input_signature=[text, counts, changes])
         self.validation_loss = tf.function(self._loss, input_signature=[text, changes])
-        self.read = tf.function(lambda part: self._hidden(part, {}), input_signature=[text])
+        self.read = tf.function(self._read, input_signature=[tf.TensorSpec((None, None), tf.int32)])
 
     def _gradients(
         self, part: _Part, counts: tf.Tensor, changes: Changes
@@ -374,6 +380,13 @@ class _Objective:
         """Mean loss of each user, ``(users,)``; NaN where there is no text."""
         logits = self.network.words(self._hidden(part, changes), changes)
         return _mean(_nll(logits, part.targets), part.targets)
+
+    def _read(self, tokens: tf.Tensor) -> tf.Tensor:
+        """Hidden states of the base model, ``(batch, time, hidden)``."""
+        hidden = self.base.embedding(tokens)
+        for layer in self.base.recurrent:
+            hidden = layer(hidden)  # (batch, time, hidden)
+        return hidden
 
     def _hidden(self, part: _Part, changes: Changes) -> tf.Tensor:
         """Hidden states where the targets are, ``(users, targets, hidden)``."""
@@ -451,16 +464,13 @@ class _Group:
 
     def _read_once(self) -> tf.Tensor:
         """Hidden states of all text in the base model, ``(users, targets, hidden)``."""
-        shape = len(self.users), int(self.tokens.max()), self.objective.network.config.hidden
-        read, ends = np.zeros(shape, np.float32), np.zeros(len(self.users), int)
-        for start in range(0, max(map(len, self.own)), stacks.LARGEST_PART):
-            some = [own[start : start + stacks.LARGEST_PART] for own in self.own]
-            stack = Stack.of(self.corpus, some)
-            hidden = self.objective.read(self._part(stack)).numpy()
-            for row, count in enumerate(stack.counts):
-                read[row, ends[row] : ends[row] + count] = hidden[row, :count]
-            ends += stack.counts
-        return tf.constant(read)
+        corpus, width = self.corpus, int(self.tokens.max())
+        size = self.objective.network.config.hidden
+        read = np.zeros((len(self.own) * width, size), np.float32)
+        for messages, places in stacks.reading(corpus, self.own, width):
+            inputs, targets = corpus.padded(messages)
+            read[places] = self.objective.read(inputs).numpy()[targets != PADDING]
+        return tf.constant(read.reshape(-1, width, size))
 
     def _later(self, validation: Corpus) -> _Part | None:
         """The users' validation text; None, if nobody has any."""
