@@ -109,11 +109,10 @@ def frontier(name: str) -> dict[str, Any]:
 
 def history() -> dict[str, Any]:
     """Gain captured and users hurt, where long histories are cut after their first messages."""
-    from companion.pytorch import base_model, user_embeddings
+    from companion.pytorch import base_model
 
     data, truth = messages()
     base, _ = base_model.trained(data, progress=False)
-    vectors, _ = user_embeddings.trained(data, base, progress=False)
     counts = sum(text.message_counts for text in (data.train, data.validation, data.test))
     users = data.known_users[counts[data.known_users] >= LONG]
     own = data.test.of_users(users)
@@ -128,7 +127,6 @@ def history() -> dict[str, Any]:
         models = {
             "fine-tuning, naive": _fine_tuned(base, text, NAIVE),
             "fine-tuning, adapter": _fine_tuned(base, text, ADAPTER),
-            "user embedding": vectors.with_states(user_embeddings.fit(vectors, text)).log_probs,
             "unigram cache": measure.rescale(base.log_probs, counted, power),
         }
         for name, model in models.items():
