@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from companion.corpora import BEGIN, Split, Truth, messages
-from tools import unrolled
+from tools import changes, unrolled
 from tools.canvas import THEMES, Canvas, Theme
 from tools.environment import BOOK
 
@@ -177,6 +177,7 @@ def draw() -> dict[str, str]:
             files[f"{family}-{name}.svg"] = draw_family(family, theme)
         files[f"base_model-{name}.svg"] = unrolled.draw_base_model(theme)
         files[f"user_embedding_places-{name}.svg"] = unrolled.draw_user_embedding(theme)
+        files[f"fine_tuning_places-{name}.svg"] = changes.draw_fine_tuning(theme)
     return files
 
 
