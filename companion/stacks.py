@@ -186,9 +186,10 @@ def check_adaptable(
             f"base has a vocabulary of {base.vocabulary_size} words, but corpus has "
             f"{len(corpus.vocabulary)}"
         )
-    if users is None:
-        users = corpus.active_users
-    users = check_ascending(np.unique(np.asarray(users)))
+    users = corpus.active_users if users is None else users
+    if not len(users):
+        raise ValueError("users is empty: name at least one user, or None for all with a message")
+    users = check_ascending(np.unique(users))
     without = np.setdiff1d(users, corpus.active_users)
     if len(without):
         raise ValueError(f"user {without[0]} has no message in corpus to adapt to")

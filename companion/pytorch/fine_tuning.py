@@ -129,7 +129,7 @@ class FineTuned(nn.Module):
         ValueError
             If the states were made for another network, or by another method.
         """
-        return FineTuned(self.base, states).train(self.training)
+        return FineTuned(self.base, states)
 
     def _changes_of(self, users: Tensor | None) -> Changes:
         """A change for each message, zero for those of users who are not known."""
