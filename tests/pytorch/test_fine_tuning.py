@@ -24,11 +24,13 @@ CONFIGS = [
 ] + [BaseModelConfig(cell="gru", embedding=6, hidden=6, layers=2)]  # tied without a projection
 configs = pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.cell}{c.layers}{c.tied}")
 EMBEDDING, BIAS, PROJECTION = "embedding.weight", "output.bias", "projection.weight"
+LAST = ("output", "bias")
 FEW = {"passes": 2, "batches": 3, "learning_rate": 0.02}
-MORE = {"passes": 5, "batches": 3, "learning_rate": 0.05}
+MORE = {"layers": LAST, "passes": 5, "batches": 3, "learning_rate": 0.1}
 ALL = Strategy(**FEW)
 MODULES = ["personal", "pytorch.base_model", "pytorch.fine_tuning", "pytorch.stacked", "stacks"]
-NARROW = Strategy(("output", "bias"), **FEW, rank=2)
+FROZEN = Strategy(LAST, **FEW)
+NARROW = Strategy(LAST, **FEW, rank=2)
 
 
 def stirred(config=CONFIGS[0], seed=1):
@@ -147,7 +149,7 @@ def model():
 LOOPS = {
     "all": {},
     "pull": {"pull": 5.0, "bias_scale": 3.0},
-    "frozen": {"layers": ("output", "bias"), "pull": 5.0, "bias_scale": 3.0, "distillation": 1.0},
+    "frozen": {"layers": LAST, "pull": 5.0, "bias_scale": 3.0, "distillation": 1.0},
     "distillation": {"distillation": 2.0},
 }
 
@@ -196,7 +198,9 @@ def test_company_and_the_size_of_the_group_change_nothing(strategy):
 
 def size(**fields):
     """How far the changes of each user go."""
-    return np.abs(numbers(personalize(stirred(), TEXT, USERS, Strategy(**FEW, **fields)))).mean(1)
+    return np.abs(
+        numbers(personalize(stirred(), TEXT, USERS, Strategy(LAST, **FEW, **fields)))
+    ).mean(1)
 
 
 def test_a_larger_pull_gives_smaller_changes():
@@ -214,7 +218,7 @@ def test_each_layer_is_changed_alone():
 
 
 def test_the_bias_moves_farther_by_its_scale():
-    once = {"passes": 1, "batches": 1, "learning_rate": 0.01}
+    once = {"passes": 1, "batches": 1, "learning_rate": 0.01, "layers": LAST}
     arrays = personalize(stirred(), TEXT, USERS, Strategy(**once, bias_scale=5.0)).arrays
     np.testing.assert_allclose(np.abs(arrays[BIAS]), 0.05, rtol=1e-2)
     assert np.abs(arrays[PROJECTION]).max() == pytest.approx(0.01, rel=1e-2)
@@ -222,7 +226,9 @@ def test_the_bias_moves_farther_by_its_scale():
 
 def test_the_seed_decides():
     base = stirred()
-    one, same, other = (personalize(base, TEXT, USERS, Strategy(**FEW, seed=s)) for s in (0, 0, 1))
+    one, same, other = (
+        personalize(base, TEXT, USERS, Strategy(LAST, **FEW, seed=s)) for s in (0, 0, 1)
+    )
     np.testing.assert_array_equal(numbers(one), numbers(same))
     assert np.abs(numbers(one) - numbers(other))[2].max() > 1e-3
 
@@ -293,7 +299,7 @@ def interrupted(base, folder, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(tuning, "progress_bar", KillingBar)
         with pytest.raises(Killed):
-            personalize(base, TEXT, None, ALL, folder=folder, group_size=2)
+            personalize(base, TEXT, None, FROZEN, folder=folder, group_size=2)
     return {path: path.stat().st_mtime_ns for path in folder.glob("user-*")}
 
 
@@ -301,20 +307,24 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(tmp_path, monkeypatch):
     base = stirred()
     written = interrupted(base, tmp_path, monkeypatch)
     assert 0 < len(written) < 5
-    whole = personalize(base, TEXT, None, ALL, folder=tmp_path, group_size=2)
+    whole = personalize(base, TEXT, None, FROZEN, folder=tmp_path, group_size=2)
     np.testing.assert_allclose(
-        numbers(whole), numbers(personalize(base, TEXT, None, ALL)), rtol=1e-3, atol=1e-4
+        numbers(whole), numbers(personalize(base, TEXT, None, FROZEN)), rtol=1e-3, atol=1e-4
     )
     assert {path: path.stat().st_mtime_ns for path in written} == written
     monkeypatch.setattr(tuning, "_Group", None)  # nobody is left
-    again = personalize(base, TEXT, [0, 3], ALL, folder=tmp_path)
+    again = personalize(base, TEXT, [0, 3], FROZEN, folder=tmp_path)
     np.testing.assert_array_equal(numbers(again), numbers(whole.of([0, 3])))
 
 
 def test_a_folder_made_otherwise_is_refused(tmp_path, monkeypatch):
     base, other = stirred(), stirred(seed=2)
     interrupted(base, tmp_path, monkeypatch)
-    calls = [(base, TEXT, None, NARROW), (base, TEXT.first(2), None, ALL), (other, TEXT, None, ALL)]
+    calls = [
+        (base, TEXT, None, NARROW),
+        (base, TEXT.first(2), None, FROZEN),
+        (other, TEXT, None, FROZEN),
+    ]
     for call, what in zip(calls, ["strategy", "text", "base"], strict=True):
         with pytest.raises(ValueError, match=f"made with another {what}: name another folder"):
             personalize(*call, folder=tmp_path)
@@ -334,7 +344,7 @@ def test_states_can_be_saved_loaded_and_deleted_one_by_one(tmp_path, model):
     assert left.base is model.base
     with pytest.raises(ValueError, match="user 1 is none of the 2 users known"):
         left.log_probs(TOKENS, WHO)
-    np.testing.assert_array_equal(left.log_probs(TOKENS[:2], WHO[:2]), found[:2])
+    np.testing.assert_allclose(left.log_probs(TOKENS[:2], WHO[:2]), found[:2], atol=1e-6)
     assert states.arrays[BIAS].dtype == np.float16
 
 
@@ -354,7 +364,7 @@ def test_the_base_model_predicts_for_everybody_else(model):
     np.testing.assert_allclose(found[[0, 2, 3]], before[[0, 2, 3]], atol=1e-6)
     assert np.abs(found[1] - before[1]).max() > 0.05
     assert model.vocabulary_size == len(TEXT.vocabulary)
-    for bad, says in [([0, 0, 3, 0], "user 3 is none of the 3"), ([0], "4 messages")]:
+    for bad, says in [([0, 0, 3, 0], "user 3 is none of the 3"), ([0], "one for each message")]:
         with pytest.raises(ValueError, match=says):
             model.log_probs(TOKENS, bad)
     with pytest.raises(ValueError, match="token id 99 is outside"):
@@ -437,14 +447,11 @@ def test_fisher_information_equals_that_of_one_token_at_a_time(monkeypatch):
         assert array.sum() > 2 * of_mean[name].sum()
 
 
-def test_the_seed_decides_the_fisher_information(monkeypatch):
+def test_the_seed_decides_the_fisher_information():
     base = stirred()
     one, other, same = (fisher(base, TEXT, 12, seed)[BIAS] for seed in (0, 1, 0))
     assert np.abs(one - other).max() > 1e-3
     np.testing.assert_array_equal(one, same)
-    every = fisher(base, TEXT)[BIAS]
-    monkeypatch.setattr(tuning, "FISHER_GROUP", len(TEXT))
-    np.testing.assert_allclose(fisher(base, TEXT)[BIAS].sum(), every.sum(), rtol=0.3)
     with pytest.raises(ValueError, match="corpus is empty"):
         fisher(base, TEXT.select(np.array([], int)))
 
@@ -469,19 +476,19 @@ def key_of(monkeypatch):
 def test_fine_tuned_once_and_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("COMPANION_CACHE", str(tmp_path))
     base = stirred()
-    model = personalized(base, TEXT, USERS, ALL)
+    model = personalized(base, TEXT, USERS, FROZEN)
     monkeypatch.setattr(tuning, "personalize", None)  # a second run would fail
-    again = personalized(base, TEXT, USERS, ALL)
+    again = personalized(base, TEXT, USERS, FROZEN)
     np.testing.assert_array_equal(again.log_probs(TOKENS, WHO), model.log_probs(TOKENS, WHO))
 
 
 def test_everything_that_decides_is_in_the_key(key_of):
     base, gate, held = stirred(), Strategy(gate=True), Strategy(pull=1.0)
     calls = [
-        (base, TEXT, USERS, ALL),
-        (stirred(seed=2), TEXT, USERS, ALL),
-        (base, TEXT.first(3), USERS, ALL),
-        (base, TEXT, USERS[:2], ALL),
+        (base, TEXT, USERS, FROZEN),
+        (stirred(seed=2), TEXT, USERS, FROZEN),
+        (base, TEXT.first(3), USERS, FROZEN),
+        (base, TEXT, USERS[:2], FROZEN),
         (base, TEXT, USERS, gate, LATER),
         (base, TEXT, USERS, gate, LATER.first(1)),
         (base, TEXT, USERS, held),
@@ -493,10 +500,10 @@ def test_everything_that_decides_is_in_the_key(key_of):
 @pytest.mark.parametrize("module", MODULES)
 def test_code_that_decides_is_in_the_key(monkeypatch, key_of, module):
     read, base = inspect.getsource, stirred()
-    key = key_of(base, TEXT, USERS, ALL)
+    key = key_of(base, TEXT, USERS, FROZEN)
 
     def changed(of):
         return read(of) + "# changed" * (of.__name__ == f"companion.{module}")
 
     monkeypatch.setattr(inspect, "getsource", changed)
-    assert key_of(base, TEXT, USERS, ALL) != key
+    assert key_of(base, TEXT, USERS, FROZEN) != key
