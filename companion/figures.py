@@ -145,7 +145,7 @@ def gain_by_history(
 
 @style()
 def frontier(curves: Mapping[str, pd.DataFrame]) -> tuple[Figure, Axes]:
-    """Gain on own text against loss on that of others, a curve a strategy, named at its best.
+    """Gain on own text against loss on that of others, a curve a strategy.
 
     Parameters
     ----------
@@ -154,17 +154,13 @@ def frontier(curves: Mapping[str, pd.DataFrame]) -> tuple[Figure, Axes]:
         (nats per token, above 0) and ``gain`` (nats per token).
     """
     figure, axes = canvas(height=4.0)
-    first, *_ = curves
-    for (name, curve), marker in zip(curves.items(), cycle("Dos^vXP"), strict=False):
+    grays = cycle(["#000000", "#555555", "#888888", "#AAAAAA"])
+    for place, (name, curve) in enumerate(curves.items()):
         curve = curve.sort_values("forgotten")
-        color = look("fine-tuning").color if name == first else "#7A7A7A"
-        best = curve.loc[curve["gain"].idxmax()]
-        order = {"zorder": 3 if name == first else 2}
-        axes.plot(
-            curve["forgotten"], curve["gain"], color=color, marker=marker, label=name, **order
-        )
-        place = (best["forgotten"], best["gain"])
-        axes.annotate(name, place, (0, 7), textcoords="offset points", ha="center", color=color)
+        style = {"color": next(grays), "marker": "os^vXP"[place % 6], "markersize": 5.5}
+        style = style if place else {**_line(look("fine-tuning")), "zorder": 3}
+        axes.plot(curve["forgotten"], curve["gain"], label=name, **style)
+    figure.legend(loc="outside right center")
     axes.axhline(0, color=look("base model").color, linewidth=1.2)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(ScalarFormatter())
