@@ -16,28 +16,34 @@ from typing import Any
 
 from companion import measure
 from companion.corpora import Corpus, messages
-from companion.strategies import ADAPTER, LAYERS, STRATEGIES, Strategy
+from companion.strategies import ADAPTER, STRATEGIES, Strategy
 from tools import environment
 
 RESULTS = Path(__file__).with_suffix(".json")
-NAIVE = STRATEGIES["all weights, high rate"]
+NAIVE = STRATEGIES["naive"]
+RATE, PULL = "learning_rate", "pull"
+STRENGTHS = {
+    "all weights": (RATE, (3e-4, 1e-3, 3e-3, 1e-2)),
+    "output bias": (RATE, (0.03, 0.1, 0.3, 1.0)),
+    "output layer": (RATE, (3e-3, 1e-2, 3e-2)),
+    "recurrent layer": (RATE, (3e-3, 1e-2, 3e-2)),
+    "embeddings": (RATE, (1e-3, 3e-3, 1e-2, 3e-2)),
+    "L2-SP": (PULL, (300.0, 100.0, 30.0, 10.0)),
+    "EWC": (PULL, (1e7, 3e6, 1e6, 3e5, 1e5)),
+    "distillation": ("distillation", (10.0, 3.0, 1.0, 0.3)),
+    "LoRA": (RATE, (3e-3, 1e-2, 3e-2)),
+    "early stopping": (RATE, (1e-3, 3e-3, 1e-2)),
+    "adapter": (PULL, (480.0, 240.0, 120.0, 60.0, 30.0)),
+    "adapter, no distillation": (PULL, (480.0, 240.0, 120.0, 60.0, 30.0)),
+    "adapter, no pull": ("distillation", (0.1, 0.0)),
+}
+VARIANTS = {
+    "adapter, no distillation": replace(ADAPTER, distillation=0.0),
+    "adapter, no pull": replace(ADAPTER, pull=0.0),
+}
 FRONTIER = {
-    "all weights": ("learning_rate", Strategy(), (3e-4, 1e-3, 3e-3, 1e-2)),
-    "output bias": ("learning_rate", Strategy(("bias",)), (0.03, 0.1, 0.3, 1.0)),
-    "output layer": ("learning_rate", Strategy(("output", "bias")), (3e-3, 1e-2, 3e-2)),
-    "recurrent layer": ("learning_rate", Strategy(("recurrent",)), (3e-3, 1e-2, 3e-2)),
-    "embeddings": ("learning_rate", Strategy(("embedding",)), (1e-3, 3e-3, 1e-2, 3e-2)),
-    "L2-SP": ("pull", Strategy(learning_rate=1e-2), (300.0, 100.0, 30.0, 10.0)),
-    "EWC": ("pull", Strategy(learning_rate=1e-2), (3e5, 1e5, 3e4, 1e4)),
-    "distillation": ("distillation", Strategy(learning_rate=1e-2), (10.0, 3.0, 1.0, 0.3)),
-    "LoRA": ("learning_rate", Strategy(LAYERS, rank=4), (3e-3, 1e-2, 3e-2)),
-    "early stopping": ("learning_rate", Strategy(early_stopping=True), (1e-3, 3e-3, 1e-2)),
-    "adapter": ("pull", ADAPTER, (480.0, 240.0, 120.0, 60.0, 30.0)),
-    "adapter, no distillation": (
-        "pull",
-        replace(ADAPTER, distillation=0.0),
-        (480.0, 240.0, 120.0, 60.0, 30.0),
-    ),
+    name: (field, VARIANTS.get(name) or STRATEGIES[name], values)
+    for name, (field, values) in STRENGTHS.items()
 }
 HISTORY = "history"
 HISTORIES = (5, 10, 20, 40, 80, 160, 240)

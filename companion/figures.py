@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .history import History
 from .looks import BOUNDS, HURT, LOOKS, Look, apply, canvas, look, png, style
@@ -154,16 +154,19 @@ def frontier(curves: Mapping[str, pd.DataFrame]) -> tuple[Figure, Axes]:
         (nats per token, above 0) and ``gain`` (nats per token).
     """
     figure, axes = canvas(height=4.0)
-    grays = cycle(["#000000", "#555555", "#888888", "#AAAAAA"])
+    others = cycle([("#000000", "-"), ("#888888", "-"), ("#000000", "--"), ("#888888", "--")])
     for place, (name, curve) in enumerate(curves.items()):
         curve = curve.sort_values("forgotten")
-        style = {"color": next(grays), "marker": "os^vXP"[place % 6], "markersize": 5.5}
-        style = style if place else {**_line(look("fine-tuning")), "zorder": 3}
+        style: dict[str, object] = {**_line(look("fine-tuning")), "zorder": 3}
+        if place:
+            color, dashes = next(others)
+            marker = "os^vXP"[place % 6]
+            style = {"color": color, "linestyle": dashes, "marker": marker, "markersize": 5.5}
         axes.plot(curve["forgotten"], curve["gain"], label=name, **style)
     figure.legend(loc="outside right center")
     axes.axhline(0, color=look("base model").color, linewidth=1.2)
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlabel("loss added on other people's text (nats per token)")
     axes.set_ylabel("gain on own text (nats per token)")
     return figure, axes

@@ -113,20 +113,22 @@ ADAPTER = Strategy(
 
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
-        "all weights, high rate": Strategy(learning_rate=1e-2),
-        "all weights, low rate": Strategy(learning_rate=1e-3),
+        "naive": Strategy(learning_rate=1e-2),  # the rate that trained the base model
+        "all weights": Strategy(learning_rate=3e-3),
         "output bias": Strategy(("bias",), learning_rate=0.1),
-        "output layer": Strategy(("output", "bias")),
-        "recurrent layer": Strategy(("recurrent",)),
-        "embeddings": Strategy(("embedding",)),
-        "L2-SP": Strategy(pull=40.0),
-        "EWC": Strategy(pull=1000.0),
-        "distillation": Strategy(distillation=1.0),
-        "LoRA": Strategy(("recurrent", "output"), rank=4),
-        "early stopping": Strategy(learning_rate=1e-2, early_stopping=True),
+        "output layer": Strategy(("output", "bias"), learning_rate=1e-2),
+        "recurrent layer": Strategy(("recurrent",), learning_rate=1e-2),
+        "embeddings": Strategy(("embedding",), learning_rate=3e-3),
+        "L2-SP": Strategy(learning_rate=1e-2, pull=30.0),
+        "EWC": Strategy(learning_rate=1e-2, pull=1e6),
+        "distillation": Strategy(learning_rate=1e-2, distillation=1.0),
+        "LoRA": Strategy(rank=4, learning_rate=1e-2),
+        "early stopping": Strategy(learning_rate=3e-3, early_stopping=True),
         "adapter": ADAPTER,
     }
 )
+"""The usual ways, each at about its best strength on Messages; EWC needs the importance of the
+weights, and early stopping validation text."""
 
 
 __all__ = ["ADAPTER", "LAYERS", "STRATEGIES", "Strategy"]

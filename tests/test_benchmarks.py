@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks import common, importing, run, user_embeddings
+from benchmarks import common, fine_tuning, importing, personalizing, run, user_embeddings
 from benchmarks.common import Row
 from companion.corpora import Corpus, split
 
@@ -79,3 +80,20 @@ def test_shuffling_changes_who_wrote_and_nothing_else():
         assert sorted(before.users) == sorted(after.users)
         assert before.tokens is after.tokens
     assert (data.train.users != shuffled.train.users).any()
+
+
+def test_the_sweep_of_fine_tuning_was_measured_with_the_settings_of_today():
+    results = json.loads(fine_tuning.RESULTS.read_text())
+    assert set(results) == {*fine_tuning.FRONTIER, fine_tuning.HISTORY}
+    for name, measured in results.items():
+        assert measured["config"] == fine_tuning.settings(name), name
+    for name, (_, _, values) in fine_tuning.FRONTIER.items():
+        assert [row["value"] for row in results[name]["rows"]] == list(values)
+
+
+def test_a_user_alone_is_asked_of_the_users_own_model():
+    answers = {1: 10.0, 4: 40.0}
+    of_all = personalizing._apart(lambda user, tokens: np.full((*tokens.shape, 2), answers[user]))
+    found = of_all(np.zeros((3, 5), np.int32), np.array([4, 1, 4]))
+    assert found[:, 0, 0].tolist() == [40.0, 10.0, 40.0]
+    assert found.shape == (3, 5, 2)

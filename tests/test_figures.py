@@ -62,6 +62,7 @@ def drawn(trio):
     cold = grouped.set_index(np.array([0, 5, 10, 20, 40]))
     history = History(training=[3.0, 2.0, 1.5], validation=[2.8, 1.9, 1.6])
     points = np.random.default_rng(1).normal(size=(100, 2))
+    strengths = pd.DataFrame({"forgotten": [0.3, 0.01, 0.1], "gain": [0.1, 0.05, 0.2]})
     return {
         "bounds": figures.losses_between_bounds(compared),
         "gains": figures.gains_over_base(compared),
@@ -70,6 +71,7 @@ def drawn(trio):
         "cold start": figures.gain_by_history({"meta-learning": cold}),
         "learning": figures.learning_curve(history, blind=1.4, aware=1.1),
         "groups": figures.scatter_by_group(points, [f"dialect {i % 6}" for i in range(100)]),
+        "frontier": figures.frontier(dict.fromkeys(("adapter", "all", "L2-SP"), strengths)),
         "lengths": figures.history_lengths(np.geomspace(30, 1000, 120).astype(int)),
     }
 
@@ -193,6 +195,14 @@ def test_no_history_has_its_place_on_the_axis():
     figure.canvas.draw()
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "10"]
     assert axes.transData.transform((0, 0))[0] < axes.transData.transform((10, 0))[0]
+
+
+def test_a_frontier_goes_from_little_forgetting_to_much(drawn):
+    _, axes = drawn["frontier"]
+    first, second, *_ = (line for line in axes.lines if len(line.get_xdata()) == 3)
+    assert list(first.get_xdata()) == [0.01, 0.1, 0.3]
+    assert list(first.get_ydata()) == [0.05, 0.2, 0.1]
+    assert first.get_color() == figures.look("fine-tuning").color != second.get_color()
 
 
 def test_a_learning_curve_shows_the_bounds_it_is_given():
