@@ -16,7 +16,7 @@ from typing import Any
 
 from companion import measure
 from companion.corpora import Corpus, messages
-from companion.strategies import ADAPTER, STRATEGIES, Strategy
+from companion.strategies import ADAPTER, LAYERS, STRATEGIES, Strategy
 from tools import environment
 
 RESULTS = Path(__file__).with_suffix(".json")
@@ -29,15 +29,20 @@ STRENGTHS = {
     "recurrent layer": (RATE, (3e-3, 1e-2, 3e-2)),
     "embeddings": (RATE, (1e-3, 3e-3, 1e-2, 3e-2)),
     "L2-SP": (PULL, (300.0, 100.0, 30.0, 10.0)),
+    "L2-SP, the adapter's steps": (PULL, (120.0, 60.0, 30.0)),
     "EWC": (PULL, (1e7, 3e6, 1e6, 3e5, 1e5)),
     "distillation": ("distillation", (10.0, 3.0, 1.0, 0.3)),
     "LoRA": (RATE, (3e-3, 1e-2, 3e-2)),
     "early stopping": (RATE, (1e-3, 3e-3, 1e-2)),
     "adapter": (PULL, (480.0, 240.0, 120.0, 60.0, 30.0)),
+    "adapter, bias only": (PULL, (240.0, 120.0, 60.0, 30.0)),
     "adapter, no distillation": (PULL, (480.0, 240.0, 120.0, 60.0, 30.0)),
     "adapter, no pull": ("distillation", (0.1, 0.0)),
 }
 VARIANTS = {
+    "EWC": STRATEGIES["L2-SP"],
+    "L2-SP, the adapter's steps": replace(ADAPTER, layers=LAYERS, rank=0, learning_rate=1e-2),
+    "adapter, bias only": replace(ADAPTER, layers=("bias",)),
     "adapter, no distillation": replace(ADAPTER, distillation=0.0),
     "adapter, no pull": replace(ADAPTER, pull=0.0),
 }
@@ -47,6 +52,7 @@ FRONTIER = {
 }
 HISTORY = "history"
 HISTORIES = (5, 10, 20, 40, 80, 160, 240)
+STRIDE = 8  # every eighth known user stands for all
 LONG = 300  # messages, in all, of the users whose histories are cut
 
 
@@ -68,8 +74,10 @@ def settings(name: str) -> dict[str, Any]:
         chosen = {"naive": asdict(NAIVE), "adapter": asdict(ADAPTER), "histories": HISTORIES}
     else:
         field, strategy, values = FRONTIER[name]
-        chosen = {"field": field, "strategy": asdict(strategy), "values": values}
-    return json.loads(json.dumps(chosen))
+        first = replace(strategy, **{field: values[0]})
+        chosen = {"field": field, "strategy": asdict(first), "values": values}
+    text = messages()[0].train.fingerprint
+    return json.loads(json.dumps(chosen | {"stride": STRIDE, "long": LONG, "text": text}))
 
 
 def frontier(name: str) -> dict[str, Any]:
@@ -78,8 +86,9 @@ def frontier(name: str) -> dict[str, Any]:
 
     data, truth = messages()
     base, _ = base_model.trained(data, progress=False)
-    users = data.known_users[::8]
-    own, others = data.test.of_users(users), measure.of_others(data.test, users, messages=20)
+    users = data.known_users[::STRIDE]
+    own, later = data.test.of_users(users), data.validation.of_users(users)
+    others = measure.of_others(data.test, users, messages=20)
     blind, aware = (table.loc[users] for table in measure.bounds(truth, data.test))
     before = measure.score(base.log_probs, own)
     before_others = measure.target_log_probs(base.log_probs, others)
@@ -99,10 +108,12 @@ def frontier(name: str) -> dict[str, Any]:
             ),
         )
         scores = measure.score(model.log_probs, own)
+        validation = -measure.target_log_probs(model.log_probs, later).mean()
         lost = before_others - measure.target_log_probs(model.log_probs, others)
         rows.append(
             {
                 "value": value,
+                "validation_loss": float(validation),
                 "captured": float(measure.gain_captured(scores, blind, aware)),
                 "gain": float(measure.loss(before) - measure.loss(scores)),
                 "forgotten": float(lost.mean()),
@@ -124,12 +135,12 @@ def history() -> dict[str, Any]:
     own = data.test.of_users(users)
     blind, aware = (table.loc[users] for table in measure.bounds(truth, data.test))
     before = measure.score(base.log_probs, own)
+    others = data.validation.of_users(data.known_users[::3])  # as in the notebooks
+    power = measure.choose_power(base.log_probs, measure.UnigramCache(data.train), others)
     rows = []
     for n in HISTORIES:
         text = data.train.of_users(users).first(n)
         counted = measure.UnigramCache(data.train, text, strength=100)
-        later = data.validation.of_users(users)
-        power = measure.choose_power(base.log_probs, counted, later)
         models = {
             "fine-tuning, naive": _fine_tuned(base, text, NAIVE),
             "fine-tuning, adapter": _fine_tuned(base, text, ADAPTER),

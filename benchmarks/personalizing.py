@@ -28,6 +28,7 @@ FEW, MANY = 100, 1000
 
 def rows(framework: str, small: bool = False) -> list[Row]:
     """Users per second, test loss, and what ten times as many users cost."""
+    speed, memory = _growth(framework, small)  # first: a process remembers its highest peak
     data, _ = messages()
     base, _ = twin(framework, "base_model").trained(data, progress=False)
     users = data.known_users[:: 100 if small else 16]  # histories of every length
@@ -44,7 +45,7 @@ def rows(framework: str, small: bool = False) -> list[Row]:
             seconds[name].append(_seconds(work))
     faster = {name: median(np.divide(seconds["loop"], seconds[name])) for name in works}
     bar = 2.0 if framework == "pytorch" else None
-    apart, (speed, memory) = abs(losses["full"] - losses["loop"]), _growth(framework, small)
+    apart = abs(losses["full"] - losses["loop"])
     found = [
         ("adapters, users per second against the loop", faster["adapter"], "times", 20.0, True),
         ("adapters, test loss above the loop's", losses["adapter"] - losses["loop"], "nats", 0.0),

@@ -45,7 +45,7 @@ def save_arrays(
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     text = json.dumps({"kind": kind, **metadata}, sort_keys=True)
     entry = json.dumps({"checksum": _checksum(arrays, text), "metadata": text})
-    _write(path, to_bytes(arrays, metadata={_ENTRY: entry}))
+    write(path, to_bytes(arrays, metadata={_ENTRY: entry}))
 
 
 def load_arrays(
@@ -106,7 +106,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         ) from error
 
 
-def _write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes) -> None:
     """Write beside the place, then rename: nobody ever sees half a file."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path} cannot be written: there is no folder {path.parent}")
@@ -121,4 +121,4 @@ def _write(path: Path, content: bytes) -> None:
         raise
 
 
-__all__ = ["CorruptedFileError", "fingerprint", "load_arrays", "save_arrays"]
+__all__ = ["CorruptedFileError", "fingerprint", "load_arrays", "save_arrays", "write"]

@@ -14,11 +14,13 @@ import numpy as np
 from . import files
 from .corpora import PADDING, Corpus, epoch_batches
 from .personal import PersonalStates, check_ascending, load_states
+from .settings import check_integer
 from .strategies import Strategy
 
 DOWN, UP = " down", " up"  # the two narrow matrices whose product changes a matrix
 LARGEST_PART = 256  # messages of one user in a step: a long history takes more steps
 RECIPE = "recipe.json"
+_ELSEWHERE = "name another folder, or delete this one"
 CELLS = 1_000_000  # logits of one step, at most, where it is not one user's: 4 MB, near the cores
 
 
@@ -90,6 +92,7 @@ def groups(corpus: Corpus, users: np.ndarray, batches: int, largest: int) -> lis
     largest : int
         Users in a group, at most; fewer where their logits of one step would take too much memory.
     """
+    largest = check_integer("group_size", largest, at_least=1)
     in_parts = parts(corpus, users, batches)
     tokens = np.bincount(corpus.users, corpus.lengths + 1.0, minlength=corpus.n_users)[users]
     cells = tokens / in_parts * len(corpus.vocabulary)
@@ -197,6 +200,12 @@ def check_adaptable(
         raise ValueError("early_stopping and gate need validation text: give validation")
     if importance is not None and strategy.rank:
         raise ValueError(f"importance is of whole weights: rank must be 0, not {strategy.rank}")
+    if validation is not None and validation.vocabulary.words != corpus.vocabulary.words:
+        raise ValueError("validation must have the vocabulary of corpus: its words differ")
+    if importance is not None and not all(
+        np.isfinite(each).all() and (each >= 0).all() for each in importance.values()
+    ):
+        raise ValueError("importance must be finite and at least 0 everywhere")
     if importance is not None and not strategy.pull:
         raise ValueError("importance needs a pull above 0 to have an effect")
     return users
@@ -235,22 +244,43 @@ def resume(
     path = Path(folder) / RECIPE
     if not path.exists():
         if next(path.parent.glob("user-*"), None):
-            raise ValueError(
-                f"{folder} holds states, but no {RECIPE}: name another folder, or delete this one"
-            )
+            raise ValueError(f"{folder} holds states, but no {RECIPE}: {_ELSEWHERE}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(made_of, indent=1) + "\n")
-    found = json.loads(path.read_text())
-    other = sorted(name for name in made_of if found.get(name) != made_of[name])
+        files.write(path, (json.dumps(made_of, indent=1) + "\n").encode())
+    other = sorted(name for name in made_of if _read_recipe(path).get(name) != made_of[name])
     if other:
         raise ValueError(
-            f"{folder} holds states made with another {' and '.join(other)}: name another folder, "
-            "or delete this one"
+            f"{folder} holds states made with another {' and '.join(other)}: {_ELSEWHERE}"
         )
     try:
         return load_states(folder, made_for)
     except FileNotFoundError:
         return None
+
+
+def _read_recipe(path: Path) -> Mapping[str, Any]:
+    """What the states of a folder were made of."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise files.CorruptedFileError(f"{path} is no recipe: {_ELSEWHERE}") from error
+
+
+def check_stored(arrays: Mapping[str, np.ndarray], users: np.ndarray, strategy: Strategy) -> None:
+    """Refuse changes that are not finite, or too large for the half precision they are kept in.
+
+    Raises
+    ------
+    FloatingPointError
+        The message names the user.
+    """
+    for name, array in arrays.items():
+        wrong = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
+        if wrong.any():
+            raise FloatingPointError(
+                f"the change of {name} of user {users[wrong][0]} is not finite in half precision: "
+                f"try a learning_rate below {strategy.learning_rate:g}"
+            )
 
 
 def merged(states: list[PersonalStates]) -> PersonalStates:
@@ -274,16 +304,16 @@ def check_changes(states: PersonalStates, shapes: Mapping[str, tuple[int, ...]])
     """
     for name, array in states.arrays.items():
         weight = name.removesuffix(DOWN).removesuffix(UP)
-        expected = shapes.get(weight)
-        if name.endswith(DOWN):
-            fits = expected and array.shape[1] == expected[0]
-        elif name.endswith(UP):
-            fits = expected and array.shape[2] == expected[-1]
+        expected, found = shapes.get(weight, ()), array.shape[1:]
+        if name.endswith((DOWN, UP)):
+            down, up = (states.arrays.get(weight + end) for end in (DOWN, UP))
+            fits = down is not None and up is not None and down.shape[2:] == up.shape[1:2]
+            fits = fits and (down.shape[1], up.shape[2]) == expected
         else:
-            fits = expected and sorted(array.shape[1:]) == sorted(expected)
+            fits = found in (expected, expected[::-1]) and bool(expected)
         if not fits:
             raise ValueError(
-                f"states hold {name!r} with shape {array.shape[1:]}, no change of a weight here: "
+                f"states hold {name!r} with shape {found}, no change of a weight here: "
                 "another method's"
             )
 
@@ -292,6 +322,17 @@ def first_down(inputs: int, rank: int, seed: int) -> np.ndarray:
     """The narrow matrix that does not start at zero, ``(in, rank)``: the same for every user."""
     drawn = np.random.default_rng(seed).normal(size=(inputs, rank)) / np.sqrt(inputs)
     return drawn.astype(np.float32)
+
+
+def draw_tokens(
+    corpus: Corpus, tokens: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Some targets of a corpus, each equally likely: their messages, and their steps there."""
+    tokens = check_integer("tokens", tokens, at_least=1)
+    ends = np.cumsum(corpus.lengths + 1)
+    drawn = rng.permutation(ends[-1])[:tokens]
+    messages = np.searchsorted(ends, drawn, side="right")
+    return messages, drawn - (ends[messages] - corpus.lengths[messages] - 1)
 
 
 def draw(log_probs: np.ndarray, rng: np.random.Generator) -> np.ndarray:

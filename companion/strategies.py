@@ -26,12 +26,14 @@ class Strategy:
         ``"recurrent"``, ``"output"`` (the matrices between the last hidden state and the words that
         are no embedding) and ``"bias"`` (of the words). All others are frozen.
     rank : int
-        Every matrix changes by the product of two narrow ones of this rank (LoRA [1]_); 0 for a
-        change of every number. Vectors always change number by number.
+        Every matrix changes by the product of two narrow ones of this rank (LoRA [1]_), of which
+        one starts at random and is not held; 0 for a change of every number. Vectors always change
+        number by number.
     passes : int
         How often a user's text is read.
     batches : int
-        Steps of Adam in a pass: each reads this share of the messages, whatever their number.
+        Steps of Adam in a pass: each reads this share of the messages. Fewer for a user with fewer
+        messages; more where a step would read over 256 of them.
     learning_rate : float
         Of the first step; it falls to zero.
     pull : float
@@ -40,7 +42,8 @@ class Strategy:
         the number of tokens of other people's text that the base model is worth.
     bias_scale : float
         How many times as far as other weights the bias of the words moves at each step; the pull
-        on it is weaker by the square. A word's probability follows its bias one to one.
+        on it is weaker by the square (unless its importance is given). A word's probability follows
+        its bias one to one.
     distillation : float
         Weight of the divergence from the base model's predictions on the user's own text [4]_.
     early_stopping : bool
@@ -120,15 +123,14 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
         "recurrent layer": Strategy(("recurrent",), learning_rate=1e-2),
         "embeddings": Strategy(("embedding",), learning_rate=3e-3),
         "L2-SP": Strategy(learning_rate=1e-2, pull=30.0),
-        "EWC": Strategy(learning_rate=1e-2, pull=1e6),
         "distillation": Strategy(learning_rate=1e-2, distillation=1.0),
         "LoRA": Strategy(rank=4, learning_rate=1e-2),
         "early stopping": Strategy(learning_rate=3e-3, early_stopping=True),
         "adapter": ADAPTER,
     }
 )
-"""The usual ways, each at about its best strength on Messages; EWC needs the importance of the
-weights, and early stopping validation text."""
+"""The usual ways, at strengths that suit Messages; early stopping needs validation text. (EWC is
+L2-SP with the importance of the weights given to ``personalize``, and a pull in tokens.)"""
 
 
 __all__ = ["ADAPTER", "LAYERS", "STRATEGIES", "Strategy"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from . import checks, files, keeping, personal, settings
+from . import checks, files, keeping, methods, personal, settings
 from . import history as histories
 from .corpora import Corpus, Split, batches, corpus, vocabulary
 from .history import History
@@ -74,7 +74,9 @@ def kept_states(
     make : callable
         Fits them.
     """
-    code = keeping.source_fingerprint(*code, personal, checks, batches, corpus)
+    code = keeping.source_fingerprint(
+        *code, personal, settings, methods, checks, batches, corpus, vocabulary
+    )
     return keeping.kept(
         {**key, "corpora": [text.fingerprint], "code": code}, make, save=_save, load=_load
     )

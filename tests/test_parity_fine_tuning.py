@@ -4,6 +4,7 @@ import torch
 
 from companion import parity
 from companion.corpora import Corpus, split
+from companion.keras import adapting as adapting_in_keras
 from companion.keras import fine_tuning as in_keras
 from companion.pytorch import base_model
 from companion.pytorch import fine_tuning as in_pytorch
@@ -134,6 +135,6 @@ def test_changes_held_by_importance_are_equal():
 
 @pytest.mark.parametrize(("name", "other"), [("ADAM_EPSILON", 1e-2), ("ADAM_BETAS", (0.5, 0.999))])
 def test_another_adam_would_be_seen(monkeypatch, name, other):
-    monkeypatch.setattr(in_keras, name, other)
+    monkeypatch.setattr(adapting_in_keras, name, other)
     first, second = adapted(in_torch(CONFIGS[0]), STRATEGIES["all weights"])
     assert furthest(first, second) > 3e-3

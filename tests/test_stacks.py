@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from companion import stacks
 from companion.corpora import PADDING, Corpus
+from companion.files import CorruptedFileError
 from companion.personal import PersonalStates
 from companion.stacks import DOWN, RECIPE, UP, Stack
 from companion.strategies import Strategy
@@ -163,18 +165,13 @@ def test_merged():
 SHAPES = {"kernel": (4, 6), "bias": (6,)}
 
 
-@pytest.mark.parametrize(
-    ("name", "shape"),
-    [
-        ("kernel", (4, 6)),
-        ("kernel", (6, 4)),  # the other way round, as PyTorch has it
-        ("kernel" + DOWN, (4, 2)),
-        ("kernel" + UP, (2, 6)),
-        ("bias", (6,)),
-    ],
-)
-def test_changes_that_fit(name, shape):
-    stacks.check_changes(PersonalStates(NETWORK, [1, 2], {name: np.ones((2, *shape))}), SHAPES)
+def test_changes_that_fit():
+    shapes = {"kernel": (4, 6), "bias": (6,)}
+    narrow = {"kernel" + DOWN: (4, 2), "kernel" + UP: (2, 6)}
+    assert shapes == SHAPES
+    for fitting in ({"kernel": (4, 6)}, {"kernel": (6, 4)}, {"bias": (6,)}, narrow):
+        arrays = {name: np.ones((2, *shape)) for name, shape in fitting.items()}
+        stacks.check_changes(PersonalStates(NETWORK, [1, 2], arrays), SHAPES)
 
 
 @pytest.mark.parametrize(
@@ -206,3 +203,49 @@ def test_words_are_drawn_as_often_as_they_are_probable():
     chances = np.array([0.6, 0.3, 0.1])
     drawn = stacks.draw(np.tile(np.log(chances), (20_000, 1)), np.random.default_rng(0))
     np.testing.assert_allclose(np.bincount(drawn) / len(drawn), chances, atol=0.01)
+
+
+def test_every_token_is_drawn_and_each_as_often():
+    corpus = Corpus.from_messages([["a"], ["b"] * 9], users=["ana", "ben"])
+    messages, steps = stacks.draw_tokens(corpus, 100, np.random.default_rng(0))
+    drawn = sorted(zip(messages.tolist(), steps.tolist(), strict=True))
+    assert drawn == [(0, 0), (0, 1), *((1, step) for step in range(10))]
+    with pytest.raises(ValueError, match="tokens must be at least 1, not 0"):
+        stacks.draw_tokens(corpus, 0, np.random.default_rng(0))
+
+
+def test_validation_must_have_the_same_words():
+    first, other = (Corpus.from_messages([[w], ["b"]], users=["ana", "ben"]) for w in "ac")
+    base = SimpleNamespace(vocabulary_size=len(first.vocabulary))
+    with pytest.raises(ValueError, match="vocabulary of corpus"):
+        stacks.check_adaptable(base, first, None, Strategy(gate=True), other, None)
+
+
+@pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
+def test_importance_must_be_a_finite_weight(bad):
+    corpus = Corpus.from_messages([["a"]], users=["ana"])
+    base, importance = SimpleNamespace(vocabulary_size=len(corpus.vocabulary)), {"w": np.array(bad)}
+    with pytest.raises(ValueError, match="importance must be finite and at least 0"):
+        stacks.check_adaptable(base, corpus, None, Strategy(pull=1.0), None, importance)
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]", "{"])
+def test_a_broken_recipe_is_said_to_be_one(tmp_path, content):
+    (tmp_path / "recipe.json").write_text(content)
+    with pytest.raises(CorruptedFileError, match=r"recipe\.json is no recipe: name another folder"):
+        stacks.resume(tmp_path, "base", {"base": "base"})
+
+
+def test_a_change_too_large_for_half_precision_names_its_user():
+    arrays = {"bias": np.array([[1.0], [7e4]]).astype(np.float32)}
+    with np.errstate(over="ignore"):
+        stored = {name: array.astype(np.float16) for name, array in arrays.items()}
+    with pytest.raises(FloatingPointError, match=r"bias of user 9 .* below 0.5"):
+        stacks.check_stored(stored, np.array([4, 9]), Strategy(learning_rate=0.5))
+
+
+@pytest.mark.parametrize("size", [0, -5])
+def test_a_group_has_users(size):
+    corpus = Corpus.from_messages([["a"]], users=["ana"])
+    with pytest.raises(ValueError, match="group_size must be at least 1"):
+        stacks.groups(corpus, np.array([0]), 4, size)

@@ -9,21 +9,18 @@ from os import PathLike
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.optim.lr_scheduler import LinearLR
 
 from companion import stacks, strategies
 from companion.checks import check_users
-from companion.corpora import PADDING, Corpus
-from companion.methods import STORED
+from companion.corpora import Corpus
 from companion.personal import PersonalStates, check_known, rows_of
 from companion.progress import progress_bar
-from companion.settings import ADAM_BETAS, ADAM_EPSILON
-from companion.stacks import DOWN, UP, Stack
+from companion.stacks import Stack
 from companion.strategies import ADAPTER, Strategy
 from companion.trainings import kept_states
 
-from . import base_model, stacked
+from . import adapting, base_model, stacked
+from .adapting import Adaptation, shapes_of, weights_in
 from .base_model import BaseModel
 from .stacked import Changes, StackedNetwork
 from .training import evaluating
@@ -50,7 +47,7 @@ class FineTuned(nn.Module):
     def __init__(self, base: BaseModel, states: PersonalStates) -> None:
         super().__init__()
         states.check_made_for(base_model.fingerprint(base))
-        stacks.check_changes(states, _shapes(base))
+        stacks.check_changes(states, shapes_of(base))
         self.base = base
         self.known_users = states.users
         self.network = StackedNetwork(base)
@@ -198,13 +195,15 @@ def personalize(
     Raises
     ------
     ValueError
-        If there is no text, a user has none, the base model lacks words of it, the strategy needs
-        what is not given, or `folder` holds states that were made otherwise.
+        If there is no text, a user has none, the base model lacks words of it, `validation` has
+        other words, the strategy needs what is not given, or `folder` holds states that were made
+        otherwise.
     FloatingPointError
-        If the loss of a user is not finite; the message names the user.
+        If the loss or a change of a user is not finite; the message names the user. The users
+        of the groups before stay saved in `folder`.
     """
     users = stacks.check_adaptable(base, corpus, users, strategy, validation, importance)
-    _check_importance(base, strategy, importance)
+    adaptation = Adaptation(base, strategy, importance)
     made_for = base_model.fingerprint(base)
     recipe = stacks.recipe(made_for, corpus, strategy, validation, importance)
     kept = stacks.resume(folder, made_for, recipe)
@@ -212,7 +211,8 @@ def personalize(
     finished = [] if kept is None else [kept]
     with progress_bar(len(missing), "fine-tuning", "user", progress) as bar:
         for group in stacks.groups(corpus, missing, strategy.batches, group_size):
-            arrays = _Group(base, corpus, group, strategy, importance).run(validation)
+            arrays = adaptation.run(corpus, group, validation)
+            stacks.check_stored(arrays, group, strategy)
             finished.append(PersonalStates(made_for, group, arrays))
             if folder is not None:
                 finished[-1].save(folder)
@@ -238,7 +238,7 @@ def personalized(
         "users": users.tolist(),
         "framework": torch.__version__,
     }
-    code = sys.modules[__name__], stacked, base_model, stacks
+    code = sys.modules[__name__], adapting, stacked, base_model, stacks
 
     def make() -> PersonalStates:
         return personalize(base, corpus, users, strategy, validation, importance)
@@ -247,21 +247,21 @@ def personalized(
 
 
 def fisher(
-    base: BaseModel, corpus: Corpus, messages: int = 1000, seed: int = 0
+    base: BaseModel, corpus: Corpus, tokens: int = 1000, seed: int = 0
 ) -> dict[str, np.ndarray]:
     """Diagonal of the Fisher information of the base model's weights, per token.
 
     The mean, over tokens of `corpus`, of the squared gradient of the log-probability of a word that
-    the model itself draws there [1]_. One token a message, and the gradient of each alone: the
-    square of a batch's mean gradient is something else.
+    the model itself draws there [1]_. The gradient of each token alone: the square of a batch's
+    mean gradient is something else.
 
     Parameters
     ----------
     base : BaseModel
     corpus : Corpus
         Text of everybody.
-    messages : int
-        How many messages to look at, one token in each.
+    tokens : int
+        How many tokens to look at; all, where there are not so many.
     seed : int
         Decides which, and the words drawn.
 
@@ -282,13 +282,14 @@ def fisher(
     """
     stacks.check_adaptable(base, corpus, None, Strategy(), None, None)
     rng = np.random.default_rng(seed)
-    chosen = rng.permutation(len(corpus))[:messages]
-    network, names = StackedNetwork(base), _weights(base, strategies.LAYERS)
+    chosen, steps = stacks.draw_tokens(corpus, tokens, rng)
+    network, names = StackedNetwork(base), weights_in(base, strategies.LAYERS)
     total = {name: torch.zeros_like(network.weights[name]) for name in names}
-    for some in np.array_split(chosen, -(-len(chosen) // FISHER_GROUP)):
-        changes = {name: _zeros(network.weights[name], len(some)) for name in names}
+    for start in range(0, len(chosen), FISHER_GROUP):
+        some, at = (array[start : start + FISHER_GROUP] for array in (chosen, steps))
+        changes = {n: network.weights[n].new_zeros(len(some), *total[n].shape) for n in names}
+        changes = {name: change.requires_grad_() for name, change in changes.items()}
         stack = Stack.of(corpus, list(some[:, None]))
-        at = rng.integers(stack.counts)  # one step of each message
         log_probs = _log_probs_at(network, stack, at, changes)  # (messages, word)
         drawn = torch.from_numpy(stacks.draw(log_probs.detach().cpu().numpy(), rng))
         log_probs.gather(1, drawn.to(log_probs.device)[:, None]).sum().backward()
@@ -303,246 +304,8 @@ def _log_probs_at(
     """Log-probabilities after one step of each stacked message, ``(messages, word)``."""
     device = network.weights["output.bias"].device
     hidden, _ = network.hidden(torch.from_numpy(stack.tokens).to(device), changes)
-    places = torch.from_numpy(at)[:, None].to(device)
-    hidden = _rows(hidden[:, 0], places)  # (messages, 1, hidden)
+    hidden = hidden[torch.arange(len(at)), 0, at][:, None]  # (messages, 1, hidden)
     return network.words(hidden, changes)[:, 0].log_softmax(-1)
-
-
-class _Group:
-    """Some users while they are adapted together."""
-
-    def __init__(
-        self,
-        base: BaseModel,
-        corpus: Corpus,
-        users: np.ndarray,
-        strategy: Strategy,
-        importance: Mapping[str, np.ndarray] | None,
-    ) -> None:
-        self.base, self.network = base, StackedNetwork(base)
-        self.corpus, self.users, self.strategy = corpus, users, strategy
-        self.device = base.output.bias.device
-        self.own = stacks.own_messages(corpus, self.users)
-        self.tokens = self._tensor([float((corpus.lengths[own] + 1).sum()) for own in self.own])
-        self.changes = _first_changes(self.network, base, strategy, len(users))
-        self.pulls = _pulls(self.network, strategy, importance, self.changes)
-        self.frozen = not {"embedding", "recurrent"} & {*strategy.layers}
-        keep = self.frozen or strategy.distillation
-        self.read = self._read_once() if keep else None
-
-    def run(self, validation: Corpus | None) -> dict[str, np.ndarray]:
-        """Adapt to the text, and give the changes of the users."""
-        strategy = self.strategy
-        later = self._later(validation) if strategy.validates else None
-        adam, fall = self._optimizer()
-        best, lowest = self.changes, self.tokens.new_full((len(self.users),), torch.inf)
-        for parts in stacks.passes(self.corpus, self.users, strategy):
-            for part in parts:
-                self._step(part, adam)
-                fall.step()
-            if strategy.early_stopping:
-                loss = self._validation_loss(later, self.changes)
-                best = _where(~(loss >= lowest), self.changes, best)
-                lowest = torch.fmin(loss, lowest)
-        if strategy.gate:
-            won = self._validation_loss(later, best) < self._validation_loss(later, {})
-            best = _where(won, best, {name: torch.zeros_like(w) for name, w in best.items()})
-        return {name: w.detach().cpu().numpy().astype(STORED) for name, w in best.items()}
-
-    def _optimizer(self) -> tuple[torch.optim.Adam, LinearLR]:
-        """Adam for the changes of all users, and the fall of its learning rate to zero."""
-        strategy = self.strategy
-        adam = torch.optim.Adam(
-            [
-                {"params": [w], "lr": strategy.learning_rate * _scale(name, strategy)}
-                for name, w in self.changes.items()
-            ],
-            betas=ADAM_BETAS,
-            eps=ADAM_EPSILON,
-            fused=True,
-        )
-        steps = strategy.passes * stacks.parts(self.corpus, self.users, strategy.batches)[0]
-        return adam, LinearLR(adam, 1.0, 0.0, int(steps))
-
-    def _step(self, part: list[np.ndarray], adam: torch.optim.Adam) -> None:
-        """One step for every user; what one user loses moves no weight of another's."""
-        loss = self._objective(part)
-        self._check_finite(loss)
-        adam.zero_grad()
-        loss.sum().backward()
-        adam.step()
-
-    def _objective(self, part: list[np.ndarray]) -> Tensor:
-        """What is minimized for each user, ``(users,)``: mean loss of a part, pull, divergence."""
-        stack = Stack.of(self.corpus, part)
-        targets = self._tensor(stack.targets)
-        known = None
-        if self.read is not None:
-            columns = stack.columns(self.corpus.lengths, part, self.own)
-            known = _rows(self.read, self._tensor(columns))  # (users, targets, hidden)
-        hidden = known if self.frozen else self._hidden(stack, self.changes)
-        logits = self.network.words(hidden, self.changes)  # (users, targets, word)
-        loss = _mean(_nll(logits, targets), targets)
-        for name, pull in self.pulls.items():
-            loss = loss + 0.5 * (pull * self.changes[name].square()).flatten(1).sum(1) / self.tokens
-        if self.strategy.distillation:
-            with torch.no_grad():
-                teacher = self.network.words(known, {}).log_softmax(-1)
-            apart = functional.kl_div(logits.log_softmax(-1), teacher, None, None, "none", True)
-            loss = loss + self.strategy.distillation * _mean(apart.sum(-1), targets)
-        return loss
-
-    def _hidden(self, stack: Stack, changes: Changes) -> Tensor:
-        """Hidden states where the targets are, ``(users, targets, hidden)``."""
-        hidden, _ = self.network.hidden(self._tensor(stack.tokens), changes)
-        return _rows(hidden.flatten(1, 2), self._tensor(stack.places))
-
-    def _read_once(self) -> Tensor:
-        """Hidden states of all text in the base model, ``(users, targets, hidden)``."""
-        base, corpus = self.base, self.corpus
-        width = max(int((corpus.lengths[own] + 1).sum()) for own in self.own)
-        read = torch.zeros(len(self.own) * width, base.config.hidden, device=self.device)
-        with evaluating(base):
-            for messages, places in stacks.reading(corpus, self.own, width):
-                inputs, targets = corpus.padded(messages)
-                hidden, _ = base.recurrent(base.embedding(self._tensor(inputs)))
-                inside = self._tensor(targets != PADDING)
-                read[self._tensor(places)] = hidden[inside]
-        return read.unflatten(0, (len(self.own), width))
-
-    def _later(self, validation: Corpus) -> Stack | None:
-        """The users' validation text; None, if nobody has any."""
-        later = stacks.own_messages(validation, self.users)
-        return Stack.of(validation, later) if any(map(len, later)) else None
-
-    @torch.no_grad()
-    def _validation_loss(self, later: Stack | None, changes: Changes) -> Tensor:
-        """Mean loss on validation text, ``(users,)``; NaN where there is none."""
-        if later is None:
-            return torch.full_like(self.tokens, torch.nan)
-        targets = self._tensor(later.targets)
-        logits = self.network.words(self._hidden(later, changes), changes)
-        return _mean(_nll(logits, targets), targets)
-
-    def _check_finite(self, loss: Tensor) -> None:
-        wrong = torch.nonzero(~loss.detach().isfinite())
-        if len(wrong):
-            user = self.users[int(wrong[0])]
-            raise FloatingPointError(
-                f"the loss of user {user} is {loss[wrong[0]].item()}: try a learning_rate below "
-                f"{self.strategy.learning_rate:g}"
-            )
-
-    def _tensor(self, array: np.ndarray | list[float]) -> Tensor:
-        dtype = torch.float32 if isinstance(array, list) else None
-        return torch.as_tensor(array, dtype=dtype, device=self.device)
-
-
-def _weights(base: BaseModel, layers: tuple[str, ...]) -> list[str]:
-    """Names of the weights of these layers.
-
-    Raises
-    ------
-    ValueError
-        If there are none: an output layer that is the embedding is changed with that.
-    """
-    prefixes = {"embedding": "embedding.weight", "recurrent": "recurrent.", "bias": "output.bias"}
-    names = [name for name, weight in base.named_parameters() if weight.requires_grad]
-    matrices = [name for name in names if name in ("projection.weight", "output.weight")]
-    found = [
-        name for name in names for layer in layers if name.startswith(prefixes.get(layer, "-"))
-    ]
-    found += matrices if "output" in layers else []
-    if not found:
-        raise ValueError(
-            f"layers {layers} have no weights of their own here: the output layer is the embedding"
-        )
-    return found
-
-
-def _shapes(base: BaseModel) -> dict[str, tuple[int, ...]]:
-    """Shape of every weight, as ``(in, out)`` where it is a matrix."""
-    return {n: tuple(w.shape[::-1]) for n, w in base.named_parameters() if w.requires_grad}
-
-
-def _first_changes(
-    network: StackedNetwork, base: BaseModel, strategy: Strategy, users: int
-) -> Changes:
-    """Changes that change nothing yet: zeros, and random numbers in one of two narrow matrices."""
-    changes = {}
-    for name in _weights(base, strategy.layers):
-        weight = network.weights[name]
-        if strategy.rank and weight.ndim == 2:
-            down = stacks.first_down(weight.shape[1], strategy.rank, strategy.seed)
-            changes[name + DOWN] = torch.tensor(down, device=weight.device).repeat(users, 1, 1)
-            changes[name + UP] = weight.new_zeros(users, strategy.rank, weight.shape[0])
-        else:
-            changes[name] = weight.new_zeros(users, *weight.shape)
-    return {name: change.requires_grad_() for name, change in changes.items()}
-
-
-def _pulls(
-    network: StackedNetwork,
-    strategy: Strategy,
-    importance: Mapping[str, np.ndarray] | None,
-    changes: Changes,
-) -> dict[str, Tensor]:
-    """How strongly each number is held, but for the narrow matrices that do not start at zero."""
-    pulls = {}
-    for name in changes if strategy.pull else ():
-        if name.endswith(DOWN):
-            continue
-        held = _scale(name, strategy) ** -2 if importance is None else importance[name]
-        pulls[name] = strategy.pull * torch.as_tensor(held).to(network.weights["output.bias"])
-    return pulls
-
-
-def _scale(name: str, strategy: Strategy) -> float:
-    """How many times as far as a matrix this weight moves."""
-    return strategy.bias_scale if name == "output.bias" else 1.0
-
-
-def _check_importance(
-    base: BaseModel, strategy: Strategy, importance: Mapping[str, np.ndarray] | None
-) -> None:
-    if importance is None:
-        return
-    for name in _weights(base, strategy.layers):
-        if name not in importance or importance[name].shape != base.get_parameter(name).shape:
-            raise ValueError(f"importance must hold {name}, with the shape of that weight")
-
-
-def _zeros(weight: Tensor, users: int) -> Tensor:
-    return weight.new_zeros(users, *weight.shape).requires_grad_()
-
-
-def _rows(values: Tensor, places: Tensor) -> Tensor:
-    """Some rows of each user, ``(users, n, size)`` at ``(users, m)``."""
-    return values[torch.arange(len(values), device=values.device)[:, None], places]
-
-
-def _nll(logits: Tensor, targets: Tensor) -> Tensor:
-    """Loss of each target, ``(users, targets)``; zero where there is padding."""
-    flat = functional.cross_entropy(
-        logits.flatten(0, 1), targets.flatten().long(), ignore_index=PADDING, reduction="none"
-    )
-    return flat.view_as(targets)
-
-
-def _mean(values: Tensor, targets: Tensor) -> Tensor:
-    """Mean over each user's targets, ``(users,)``; NaN for a user without any."""
-    inside = targets != PADDING
-    return (values * inside).sum(1) / inside.sum(1)
-
-
-def _where(chosen: Tensor, first: Changes, second: Changes) -> Changes:
-    """The first changes for the users chosen, the second for the others; copies of them."""
-    return {
-        name: torch.where(
-            chosen.view(-1, *[1] * (change.ndim - 1)), change.detach(), second[name].detach()
-        )
-        for name, change in first.items()
-    }
 
 
 __all__ = ["FineTuned", "fisher", "personalize", "personalized"]

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from companion import keeping, stacks
 from companion.corpora import BEGIN, Corpus
-from companion.keras import base_model
+from companion.keras import adapting, base_model
 from companion.keras import fine_tuning as tuning
 from companion.keras.base_model import BaseModel
 from companion.keras.fine_tuning import FineTuned, fisher, personalize, personalized
@@ -28,7 +28,8 @@ LAST = ("output", "bias")
 FEW = {"passes": 2, "batches": 3, "learning_rate": 0.02}
 MORE = {"layers": LAST, "passes": 5, "batches": 3, "learning_rate": 0.1}
 ALL = Strategy(**FEW)
-MODULES = ["personal", "keras.base_model", "keras.fine_tuning", "keras.stacked", "stacks"]
+TWINS = ("adapting", "base_model", "fine_tuning", "stacked")
+MODULES = ["methods", "personal", "settings", "stacks", *(f"keras.{name}" for name in TWINS)]
 FROZEN = Strategy(LAST, **FEW)
 NARROW = Strategy(LAST, **FEW, rank=2)
 
@@ -200,8 +201,10 @@ def test_company_and_the_size_of_the_group_change_nothing(strategy):
 
 
 def test_one_trace_serves_all_groups(monkeypatch):
-    made, make = [], tuning._Objective
-    monkeypatch.setattr(tuning, "_Objective", lambda *given: made.append(make(*given)) or made[-1])
+    made, make = [], adapting._Objective
+    monkeypatch.setattr(
+        adapting, "_Objective", lambda *given: made.append(make(*given)) or made[-1]
+    )
     strategy = Strategy(LAST, **FEW, rank=2, early_stopping=True)
     personalize(stirred(), TEXT, None, strategy, LATER, group_size=2)
     [objective] = made
@@ -325,7 +328,7 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(tmp_path, monkeypatch):
         numbers(whole), numbers(personalize(base, TEXT, None, FROZEN)), rtol=1e-3, atol=1e-4
     )
     assert {path: path.stat().st_mtime_ns for path in written} == written
-    monkeypatch.setattr(tuning, "_Group", None)  # nobody is left
+    monkeypatch.setattr(adapting, "_Group", None)  # nobody is left
     again = personalize(base, TEXT, [0, 3], FROZEN, folder=tmp_path)
     np.testing.assert_array_equal(numbers(again), numbers(whole.of([0, 3])))
 
@@ -451,8 +454,8 @@ def test_fisher_information_equals_that_of_one_token_at_a_time(monkeypatch):
     monkeypatch.setattr(stacks, "draw", lambda *given: drawn.append(draw(*given)) or drawn[-1])
     found = fisher(base, TEXT, 12, seed=5)
     rng = np.random.default_rng(5)
-    chosen = rng.permutation(len(TEXT))[:12]
-    at = rng.integers(TEXT.lengths[chosen] + 1)
+    every = [(m, step) for m, n in enumerate(TEXT.lengths) for step in range(n + 1)]
+    chosen, at = np.array(every)[rng.permutation(len(every))[:12]].T
     squares, of_mean = fisher_by_hand(base, TEXT.padded(chosen)[0], at, drawn[0])
     assert found.keys() == squares.keys()
     for name, array in found.items():
