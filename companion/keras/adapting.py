@@ -25,7 +25,7 @@ class Adaptation:
 
     Parameters
     ----------
-    base : BaseModel
+    base : companion.keras.base_model.BaseModel
     strategy : Strategy
     importance : mapping of str to np.ndarray, optional
         How much harder than others each number of a weight is held.

@@ -34,7 +34,7 @@ class FineTuned(keras.Model):
 
     Parameters
     ----------
-    base : BaseModel
+    base : companion.keras.base_model.BaseModel
         It is shared, not copied, and never changed.
     states : PersonalStates
         What :func:`personalize` gave for this base model.
@@ -185,7 +185,7 @@ def personalize(
 
     Parameters
     ----------
-    base : BaseModel
+    base : companion.keras.base_model.BaseModel
         Where everybody starts; it is not changed. Dropout is off.
     corpus : Corpus
         The text to adapt to.
@@ -275,7 +275,7 @@ def fisher(
 
     Parameters
     ----------
-    base : BaseModel
+    base : companion.keras.base_model.BaseModel
     corpus : Corpus
         Text of everybody.
     tokens : int

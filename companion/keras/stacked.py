@@ -24,7 +24,7 @@ class StackedNetwork:
 
     Parameters
     ----------
-    base : BaseModel
+    base : companion.keras.base_model.BaseModel
         Its weights are read where they are, and never written to.
     """
 

@@ -27,7 +27,7 @@ class Adaptation:
 
     Parameters
     ----------
-    base : BaseModel
+    base : companion.pytorch.base_model.BaseModel
     strategy : Strategy
     importance : mapping of str to np.ndarray, optional
         How much harder than others each number of a weight is held.

@@ -33,7 +33,7 @@ class FineTuned(nn.Module):
 
     Parameters
     ----------
-    base : BaseModel
+    base : companion.pytorch.base_model.BaseModel
         It is shared, not copied, and never changed.
     states : PersonalStates
         What :func:`personalize` gave for this base model.
@@ -167,7 +167,7 @@ def personalize(
 
     Parameters
     ----------
-    base : BaseModel
+    base : companion.pytorch.base_model.BaseModel
         Where everybody starts; it is not changed. Dropout is off.
     corpus : Corpus
         The text to adapt to.
@@ -257,7 +257,7 @@ def fisher(
 
     Parameters
     ----------
-    base : BaseModel
+    base : companion.pytorch.base_model.BaseModel
     corpus : Corpus
         Text of everybody.
     tokens : int
