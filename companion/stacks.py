@@ -21,6 +21,7 @@ DOWN, UP = " down", " up"  # the two narrow matrices whose product changes a mat
 LARGEST_PART = 256  # messages of one user in a step: a long history takes more steps
 RECIPE = "recipe.json"
 _ELSEWHERE = "name another folder, or delete this one"
+KEPT_CELLS = 32_000_000  # predictions kept while a group is adapted, at most: 128 MB
 CELLS = 1_000_000  # logits of one step, at most, where it is not one user's: 4 MB, near the cores
 
 

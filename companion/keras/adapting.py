@@ -60,6 +60,7 @@ class _Part(NamedTuple):
     places: tf.Tensor
     targets: tf.Tensor
     known: tf.Tensor  # hidden states of the base model there, if they are kept
+    expected: tf.Tensor  # and its log-probabilities
 
 
 class _Objective:
@@ -76,11 +77,12 @@ class _Objective:
         self.frozen = not {"embedding", "recurrent"} & {*strategy.layers}
         first = _first_changes(base, strategy, users=1)
         changes = {n: tf.TensorSpec((None, *a.shape[1:]), tf.float32) for n, a in first.items()}
-        text = _part_spec(base.config.hidden)
+        text = _part_spec(base.config.hidden, base.vocabulary_size)
         counts = tf.TensorSpec((None,), tf.float32)
         self.gradients = tf.function(self._gradients, input_signature=[text, counts, changes])
         self.validation_loss = tf.function(self._loss, input_signature=[text, changes])
         self.read = tf.function(self._read, input_signature=[tf.TensorSpec((None, None), tf.int32)])
+        self.expect = tf.function(self._expect, input_signature=[text.known])
 
     def _gradients(
         self, part: _Part, counts: tf.Tensor, changes: Changes
@@ -94,21 +96,25 @@ class _Objective:
 
     def _value(self, part: _Part, counts: tf.Tensor, changes: Changes) -> tf.Tensor:
         """Mean loss of a part, pull and divergence, ``(users,)``."""
-        hidden = part.known if self.frozen else self._hidden(part, changes)
-        logits = self.network.words(hidden, changes)  # (users, targets, word)
-        loss = _mean(_nll(logits, part.targets), part.targets)
+        if self.frozen:
+            logits = part.expected + self.network.words_apart(part.known, changes)
+        else:
+            logits = self.network.words(self._hidden(part, changes), changes)
+        sums = ops.logsumexp(logits, axis=-1)  # (users, targets)
+        loss = _mean(sums - tf.gather(logits, part.targets, batch_dims=2), part.targets)
         for name, pull in self.pulls.items():
             loss += 0.5 * _sum(pull * ops.square(changes[name])) / counts
         if self.strategy.distillation:
-            teacher = ops.log_softmax(self.network.words(part.known, {}))
-            apart = ops.exp(teacher) * (teacher - ops.log_softmax(logits))
-            loss += self.strategy.distillation * _mean(ops.sum(apart, axis=-1), part.targets)
+            apart = ops.exp(part.expected) * (part.expected - logits)  # (users, targets, word)
+            apart = ops.sum(apart, axis=-1) + sums
+            loss += self.strategy.distillation * _mean(apart, part.targets)
         return loss
 
     def _loss(self, part: _Part, changes: Changes) -> tf.Tensor:
         """Mean loss of each user, ``(users,)``; NaN where there is no text."""
         logits = self.network.words(self._hidden(part, changes), changes)
-        return _mean(_nll(logits, part.targets), part.targets)
+        sums = ops.logsumexp(logits, axis=-1)  # (users, targets)
+        return _mean(sums - tf.gather(logits, part.targets, batch_dims=2), part.targets)
 
     def _read(self, tokens: tf.Tensor) -> tf.Tensor:
         """Hidden states of the base model, ``(batch, time, hidden)``."""
@@ -116,6 +122,10 @@ class _Objective:
         for layer in self.base.recurrent:
             hidden = layer(hidden)  # (batch, time, hidden)
         return hidden
+
+    def _expect(self, hidden: tf.Tensor) -> tf.Tensor:
+        """Log-probabilities of the base model, ``(users, targets, word)``."""
+        return ops.log_softmax(self.network.words(hidden, {}))
 
     def _hidden(self, part: _Part, changes: Changes) -> tf.Tensor:
         """Hidden states where the targets are, ``(users, targets, hidden)``."""
@@ -140,6 +150,7 @@ class _Group:
         self.variables = {name: tf.Variable(change) for name, change in first.items()}
         keep = objective.frozen or self.strategy.distillation
         self.read = self._read_once() if keep else None
+        self.expected = self._expect_once() if keep else None
 
     @property
     def changes(self) -> Changes:
@@ -175,21 +186,22 @@ class _Group:
 
     def _step(self, part: list[np.ndarray], adam: _Adam) -> None:
         """One step for every user; what one user loses moves no weight of another's."""
-        stack, known = Stack.of(self.corpus, part), None
-        if self.read is not None:
-            columns = stack.columns(self.corpus.lengths, part, self.own)
-            known = tf.gather(self.read, columns, batch_dims=1)  # (users, targets, hidden)
-        text = self._part(stack, known)
+        stack = Stack.of(self.corpus, part)
+        text = self._part(stack, *self._known(stack, part))
         loss, gradients = self.objective.gradients(text, self.tokens, self.changes)
         self._check_finite(loss.numpy())
         adam.apply(gradients)
 
-    def _part(self, stack: Stack, known: tf.Tensor | None = None) -> _Part:
-        """A stack, with an empty tensor where nothing is known beforehand."""
+    def _part(
+        self, stack: Stack, known: tf.Tensor | None = None, expected: tf.Tensor | None = None
+    ) -> _Part:
+        """A stack, with empty tensors where nothing is known beforehand."""
         if known is None:
-            known = ops.zeros((len(self.users), 0, self.objective.network.config.hidden))
+            base = self.objective.base
+            sizes = base.config.hidden, base.vocabulary_size
+            known, expected = (ops.zeros((len(self.users), 0, size)) for size in sizes)
         arrays = stack.tokens, stack.places, stack.targets
-        return _Part(*map(tf.constant, arrays), known)
+        return _Part(*map(tf.constant, arrays), known, expected)
 
     def _read_once(self) -> tf.Tensor:
         """Hidden states of all text in the base model, ``(users, targets, hidden)``."""
@@ -200,6 +212,25 @@ class _Group:
             inputs, targets = corpus.padded(messages)
             read[places] = self.objective.read(inputs).numpy()[targets != PADDING]
         return tf.constant(read.reshape(-1, width, size))
+
+    def _expect_once(self) -> tf.Tensor | None:
+        """The base model's log-probabilities ``(users, targets, word)``, unless they are many."""
+        users, targets, _ = self.read.shape
+        if users * targets * self.objective.base.vocabulary_size > stacks.KEPT_CELLS:
+            return None
+        return tf.concat([self.objective.expect(own[None]) for own in self.read], axis=0)
+
+    def _known(
+        self, stack: Stack, part: list[np.ndarray]
+    ) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+        """Hidden states and log-probabilities of the base model for some messages, if kept."""
+        if self.read is None:
+            return None, None
+        columns = stack.columns(self.corpus.lengths, part, self.own)
+        known = tf.gather(self.read, columns, batch_dims=1)  # (users, targets, hidden)
+        if self.expected is None:
+            return known, self.objective.expect(known)
+        return known, tf.gather(self.expected, columns, batch_dims=1)
 
     def _later(self, validation: Corpus) -> _Part | None:
         """The users' validation text; None, if nobody has any."""
@@ -256,13 +287,14 @@ class _Adam:
             )
 
 
-def _part_spec(hidden: int) -> _Part:
+def _part_spec(hidden: int, words: int) -> _Part:
     """A part with any number of users, messages, steps and targets."""
     return _Part(
         tf.TensorSpec((None, None, None), tf.int32),
         tf.TensorSpec((None, None), tf.int64),
         tf.TensorSpec((None, None), tf.int32),
         tf.TensorSpec((None, None, hidden), tf.float32),
+        tf.TensorSpec((None, None, words), tf.float32),
     )
 
 
@@ -334,12 +366,6 @@ def _check_importance(
     for name in weights_in(base, strategy.layers):
         if name not in importance or importance[name].shape != tuple(base._named()[name].shape):
             raise ValueError(f"importance must hold {name}, with the shape of that weight")
-
-
-def _nll(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Loss of each target, ``(users, targets)``."""
-    # Written out, as in masked_loss, this takes two thirds of the time of TensorFlow's own
-    return ops.logsumexp(logits, axis=-1) - tf.gather(logits, targets, batch_dims=2)
 
 
 def _mean(values: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:

@@ -68,6 +68,25 @@ class StackedNetwork:
         matrix = "embedding" if self.config.tied else "output/kernel"
         return self._times(hidden, matrix, changes) + self._vector("output/bias", changes)
 
+    def words_apart(self, hidden: tf.Tensor, changes: Changes) -> tf.Tensor | float:
+        """What changes behind the recurrent layers add to the logits, ``(users, n, word)``.
+
+        Narrow matrices are multiplied with what follows them first, and with the text last.
+        """
+        name, bias = "projection/kernel", "output/bias"
+        after = ops.transpose(self.weights["embedding"])  # (embedding, word)
+        if name not in self.weights:
+            name, after = "output/kernel", None
+        apart = changes[bias][:, None] if bias in changes else 0.0
+        if name + DOWN in changes:
+            up = changes[name + UP]
+            up = up if after is None else tf.tensordot(up, after, 1)  # (users, rank, word)
+            apart += hidden @ changes[name + DOWN] @ up
+        elif name in changes:
+            own = hidden @ changes[name]
+            apart += own if after is None else tf.tensordot(own, after, 1)
+        return apart
+
     def _zeros(self, users: int, messages: int) -> tuple[tf.Tensor, ...]:
         """The state of a layer before any token."""
         zeros = ops.zeros((users, messages, self.config.hidden))

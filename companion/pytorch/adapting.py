@@ -75,6 +75,7 @@ class _Group:
         self.frozen = not {"embedding", "recurrent"} & {*strategy.layers}
         keep = self.frozen or strategy.distillation
         self.read = self._read_once() if keep else None
+        self.expected = self._expect_once() if keep else None
 
     def run(self, validation: Corpus | None) -> dict[str, np.ndarray]:
         """Adapt to the text, and give the changes of the users."""
@@ -122,19 +123,17 @@ class _Group:
         """What is minimized for each user, ``(users,)``: mean loss of a part, pull, divergence."""
         stack = Stack.of(self.corpus, part)
         targets = self._tensor(stack.targets)
-        known = None
-        if self.read is not None:
-            columns = stack.columns(self.corpus.lengths, part, self.own)
-            known = _rows(self.read, self._tensor(columns))  # (users, targets, hidden)
-        hidden = known if self.frozen else self._hidden(stack, self.changes)
-        logits = self.network.words(hidden, self.changes)  # (users, targets, word)
-        loss = _mean(_nll(logits, targets), targets)
+        known, expected = self._known(stack, part)
+        if self.frozen:
+            logits = expected + self.network.words_apart(known, self.changes)
+        else:
+            logits = self.network.words(self._hidden(stack, self.changes), self.changes)
+        log_probs = logits.log_softmax(-1)  # (users, targets, word)
+        loss = _mean(_nll(log_probs, targets), targets)
         for name, pull in self.pulls.items():
             loss = loss + 0.5 * (pull * self.changes[name].square()).flatten(1).sum(1) / self.tokens
         if self.strategy.distillation:
-            with torch.no_grad():
-                teacher = self.network.words(known, {}).log_softmax(-1)
-            apart = functional.kl_div(logits.log_softmax(-1), teacher, None, None, "none", True)
+            apart = functional.kl_div(log_probs, expected, None, None, "none", True)
             loss = loss + self.strategy.distillation * _mean(apart.sum(-1), targets)
         return loss
 
@@ -156,6 +155,25 @@ class _Group:
                 read[self._tensor(places)] = hidden[inside]
         return read.unflatten(0, (len(self.own), width))
 
+    @torch.no_grad()
+    def _expect_once(self) -> Tensor | None:
+        """The base model's log-probabilities ``(users, targets, word)``, unless they are many."""
+        cells = self.read.shape[0] * self.read.shape[1] * self.base.vocabulary_size
+        if cells > stacks.KEPT_CELLS:
+            return None
+        return torch.stack([self.network.words(own, {}).log_softmax(-1) for own in self.read])
+
+    @torch.no_grad()
+    def _known(self, stack: Stack, part: list[np.ndarray]) -> tuple[Tensor | None, Tensor | None]:
+        """Hidden states and log-probabilities of the base model for some messages, if kept."""
+        if self.read is None:
+            return None, None
+        columns = self._tensor(stack.columns(self.corpus.lengths, part, self.own))
+        known = _rows(self.read, columns)  # (users, targets, hidden)
+        if self.expected is None:
+            return known, self.network.words(known, {}).log_softmax(-1)
+        return known, _rows(self.expected, columns)
+
     def _later(self, validation: Corpus) -> Stack | None:
         """The users' validation text; None, if nobody has any."""
         later = stacks.own_messages(validation, self.users)
@@ -168,7 +186,7 @@ class _Group:
             return torch.full_like(self.tokens, torch.nan)
         targets = self._tensor(later.targets)
         logits = self.network.words(self._hidden(later, changes), changes)
-        return _mean(_nll(logits, targets), targets)
+        return _mean(_nll(logits.log_softmax(-1), targets), targets)
 
     def _check_finite(self, loss: Tensor) -> None:
         wrong = torch.nonzero(~loss.detach().isfinite())
@@ -263,12 +281,9 @@ def _rows(values: Tensor, places: Tensor) -> Tensor:
     return values[torch.arange(len(values), device=values.device)[:, None], places]
 
 
-def _nll(logits: Tensor, targets: Tensor) -> Tensor:
-    """Loss of each target, ``(users, targets)``; zero where there is padding."""
-    flat = functional.cross_entropy(
-        logits.flatten(0, 1), targets.flatten().long(), ignore_index=PADDING, reduction="none"
-    )
-    return flat.view_as(targets)
+def _nll(log_probs: Tensor, targets: Tensor) -> Tensor:
+    """Loss of each target, ``(users, targets)``."""
+    return -log_probs.gather(-1, targets.long()[..., None])[..., 0]
 
 
 def _mean(values: Tensor, targets: Tensor) -> Tensor:

@@ -67,6 +67,25 @@ class StackedNetwork:
         matrix = "embedding.weight" if self.config.tied else "output.weight"
         return self._times(hidden, matrix, changes) + self._vector("output.bias", changes)
 
+    def words_apart(self, hidden: Tensor, changes: Changes) -> Tensor | float:
+        """What changes behind the recurrent layers add to the logits, ``(users, n, word)``.
+
+        Narrow matrices are multiplied with what follows them first, and with the text last.
+        """
+        name, bias = "projection.weight", "output.bias"
+        after = self.weights["embedding.weight"].T  # (embedding, word)
+        if name not in self.weights:
+            name, after = "output.weight", None
+        apart = changes[bias][:, None] if bias in changes else 0.0
+        if name + DOWN in changes:
+            up = changes[name + UP]
+            up = up if after is None else up @ after  # (users, rank, word)
+            apart = apart + hidden @ changes[name + DOWN] @ up
+        elif name in changes:
+            own = hidden @ changes[name].transpose(1, 2)
+            apart = apart + (own if after is None else own @ after)
+        return apart
+
     def _embedded(self, tokens: Tensor, changes: Changes) -> Tensor:
         """Input embeddings, each user's own."""
         name = "embedding.weight"
