@@ -149,7 +149,7 @@ def test_the_best_temperature_knows_users_by_their_ids():
 
 
 def test_certain_leaves_no_doubt_whatever_the_evidence(evidence):
-    table = beliefs.certain(3)
+    table = beliefs.certain(PRIOR)
     after = np.exp(log_softmax(table + evidence[0, 0], axis=-1))
     np.testing.assert_array_equal(after, np.eye(3))
 
