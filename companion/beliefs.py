@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 
 from .corpora import Corpus
 from .methods import STORED
-from .personal import PersonalStates, check_ascending
+from .personal import PersonalStates, check_ascending, check_known
 from .settings import check_number
 
 FAINTEST = -1e4  # the smallest log-probability that is kept: smaller ones would be minus infinity
@@ -45,7 +45,8 @@ def followed(
     Raises
     ------
     TypeError, ValueError
-        If `stay` is not above 0 and at most 1, or `doubt` not above 0.
+        If `stay` is not above 0 and at most 1, `doubt` not above 0, or the evidence rules out every
+        user.
 
     References
     ----------
@@ -59,9 +60,12 @@ def followed(
     beliefs = np.empty(evidence.shape)
     belief = np.broadcast_to(prior, evidence[..., 0, :].shape)
     for message in range(evidence.shape[-2]):
-        if message and stay < 1:
-            belief = np.logaddexp(np.log(stay) + belief, np.log1p(-stay) + prior)
-        belief = log_softmax(belief + evidence[..., message, :], axis=-1)
+        if message:
+            belief = _handed_on(belief, prior, stay)
+        belief = belief + evidence[..., message, :]
+        if not np.isfinite(belief.max(axis=-1)).all():
+            raise ValueError(f"evidence rules out every user at message {message}")
+        belief = log_softmax(belief, axis=-1)
         beliefs[..., message, :] = belief
     return beliefs
 
@@ -89,11 +93,12 @@ def by_typist(
     typists : np.ndarray
         The ids in `corpus`, ascending, ``(typist,)``.
     beliefs : np.ndarray
-        Log-beliefs after the last message of each, ``(typist, user)``.
+        Log-beliefs about the next message of each, ``(typist, user)``.
     """
     typists = corpus.active_users
     histories = (evidence[corpus.users == typist] for typist in typists)
-    return typists, np.stack([followed(history, prior, stay, doubt)[-1] for history in histories])
+    last = np.stack([followed(history, prior, stay, doubt)[-1] for history in histories])
+    return typists, _handed_on(last, log_softmax(prior), stay)
 
 
 def best_temperature(evidence: np.ndarray, corpus: Corpus, users: np.ndarray) -> float:
@@ -103,6 +108,8 @@ def best_temperature(evidence: np.ndarray, corpus: Corpus, users: np.ndarray) ->
     ----------
     evidence : np.ndarray
         Of each message of `corpus`, which nothing was trained on, ``(message, user)``.
+    corpus : Corpus
+        Messages of some of these users.
     users : np.ndarray
         Ids of the columns of `evidence`, ascending, ``(user,)``.
 
@@ -116,6 +123,7 @@ def best_temperature(evidence: np.ndarray, corpus: Corpus, users: np.ndarray) ->
     ----------
     .. [1] Guo, C. et al. On calibration of modern neural networks. ICML, 2017.
     """
+    check_known(corpus.active_users, users)
     rows = np.searchsorted(users, corpus.active_users)
     own = [evidence[corpus.users == user] for user in corpus.active_users]
     summed = [np.cumsum(messages, axis=0) for messages in own]
@@ -165,7 +173,7 @@ def table_of(states: PersonalStates, users: int) -> np.ndarray:
 def check_table(
     users: Sequence[int] | np.ndarray, vectors: np.ndarray, prior: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Checked user ids, and their prior as log-probabilities.
+    """Checked user ids, and their shares of the prior as given.
 
     Raises
     ------
@@ -179,10 +187,17 @@ def check_table(
             f"vectors must have shape ({len(users)}, {size}), a row for each user, not "
             f"{np.shape(vectors)}"
         )
-    prior = np.asarray(prior, dtype=float)
+    prior = np.array(prior, dtype=float)
     if prior.shape != (len(users),) or not (prior > 0).all() or not np.isfinite(prior).all():
         raise ValueError(f"prior must give each of {len(users)} users a share above 0")
-    return users, np.log(prior / prior.sum())
+    return users, prior
+
+
+def _handed_on(belief: np.ndarray, prior: np.ndarray, stay: float) -> np.ndarray:
+    """What is believed of the next message, somebody else perhaps having taken over."""
+    if stay == 1:
+        return belief
+    return np.logaddexp(np.log(stay) + belief, np.log1p(-stay) + prior)
 
 
 def _check(stay: float, doubt: float) -> None:

@@ -102,13 +102,27 @@ def written_by(*names):
     return Corpus.from_messages([["hi"]] * len(names), names)
 
 
-def test_beliefs_of_a_typist_are_those_after_the_last_message(evidence):
+def test_beliefs_of_a_typist_are_about_the_message_after_the_last(evidence):
     corpus = written_by("ann", "bo", "ann", "bo", "bo", "ann", "bo", "ann")
     assert corpus.users.tolist() == [0] * 4 + [1] * 4  # by user and time
     typists, table = beliefs.by_typist(np.concatenate(evidence), corpus, PRIOR, 0.8, 2.0)
     assert typists.tolist() == [0, 1]
-    expected = beliefs.followed(evidence, PRIOR, 0.8, 2.0)[:, -1]
-    np.testing.assert_allclose(table, expected, atol=1e-12)
+    last = np.exp(beliefs.followed(evidence, PRIOR, 0.8, 2.0)[:, -1])
+    anyone = np.exp(PRIOR) / np.exp(PRIOR).sum()
+    np.testing.assert_allclose(np.exp(table), 0.8 * last + 0.2 * anyone, atol=1e-12)
+
+
+def test_evidence_that_rules_everybody_out_is_refused(evidence):
+    evidence = evidence.copy()
+    evidence[0, 1] = -np.inf
+    with pytest.raises(ValueError, match="rules out every user at message 1"):
+        beliefs.followed(evidence, PRIOR)
+
+
+def test_a_temperature_needs_the_evidence_of_all_writers(evidence):
+    corpus = written_by(*["ann"] * 4, *["bo"] * 4)
+    with pytest.raises(ValueError, match="user 0"):
+        beliefs.best_temperature(np.concatenate(evidence), corpus, np.array([1, 2, 3]))
 
 
 def test_typists_may_have_written_more_or_less_and_keep_their_ids(evidence):

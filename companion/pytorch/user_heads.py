@@ -65,7 +65,7 @@ class UserHeads(nn.Module):
     ) -> None:
         super().__init__()
         self.network, self.config, self.temperature = network, config, temperature
-        self.known_users, prior = beliefs.check_table(users, vectors, prior, config.size)
+        self.known_users, self.shares = beliefs.check_table(users, vectors, prior, config.size)
         self.vectors = nn.Parameter(torch.tensor(vectors, dtype=torch.float32))
         self.evidence_of = nn.ModuleDict()
         if "word" in config.evidence:
@@ -75,8 +75,9 @@ class UserHeads(nn.Module):
         for head in self.evidence_of.parameters():
             nn.init.zeros_(head)
         self.dropout = nn.Dropout(config.dropout)
-        self.register_buffer("prior", torch.tensor(prior, dtype=torch.float32), persistent=False)
-        self._begin_with(self.known_users, beliefs.certain(prior))
+        prior = torch.tensor(np.log(self.shares / self.shares.sum()), dtype=torch.float32)
+        self.register_buffer("prior", prior, persistent=False)
+        self._begin_with(self.known_users, beliefs.certain(self.shares))
 
     @property
     def vocabulary_size(self) -> int:
@@ -191,7 +192,7 @@ class UserHeads(nn.Module):
             If the states were made for another network or other users, or by another method.
         """
         states.check_made_for(fingerprint(self))
-        other = self._with(self.known_users, self.vectors, self.prior)
+        other = self._with(slice(None))
         other._begin_with(states.users, beliefs.table_of(states, len(self.known_users)))
         return other
 
@@ -204,19 +205,13 @@ class UserHeads(nn.Module):
             If no user is named, or one is not known.
         """
         kept = self.states().of(users).users
-        rows = np.searchsorted(self.known_users, kept)
-        return self._with(kept, self.vectors[rows], self.prior[rows])
+        return self._with(np.searchsorted(self.known_users, kept))
 
-    def _with(self, users: np.ndarray, vectors: Tensor, prior: Tensor) -> UserHeads:
-        """The same weights with another table of users."""
-        other = UserHeads(
-            self.network,
-            self.config,
-            users,
-            vectors.detach().cpu().numpy(),
-            prior.exp().cpu().numpy(),
-            self.temperature,
-        )
+    def _with(self, rows: slice | np.ndarray) -> UserHeads:
+        """The same weights with these rows of the table of users."""
+        users, shares = self.known_users[rows], self.shares[rows]
+        vectors = self.vectors.detach().cpu().numpy()[rows]
+        other = UserHeads(self.network, self.config, users, vectors, shares, self.temperature)
         other.evidence_of = self.evidence_of
         return other.to(self.prior.device).train(self.training)
 
@@ -415,7 +410,7 @@ def _arrays(model: UserHeads) -> dict[str, np.ndarray]:
     return {
         **base_model.weights_of(model),
         "users": model.known_users,
-        "prior": model.prior.cpu().numpy(),
+        "prior": model.shares,
     }
 
 
@@ -433,7 +428,7 @@ def _save(model: UserHeads, path: str | PathLike[str], **more: Any) -> None:
 def _load(path: str | PathLike[str]) -> tuple[UserHeads, dict[str, Any]]:
     """The model in a file, and what else its metadata holds."""
     arrays, metadata = files.load_arrays(path, KIND)
-    users, prior = arrays.pop("users"), np.exp(arrays.pop("prior"))
+    users, prior = arrays.pop("users"), arrays.pop("prior")
     config = UserHeadsConfig(**metadata["config"])
     base = BaseModelConfig(**metadata["base"])
     network = ConditionedNetwork(metadata["vocabulary_size"], config.reading, base)
