@@ -24,7 +24,7 @@ SMALLEST, LARGEST = 14.0, 420.0  # areas of markers that stand for no beliefs, a
 
 
 @style()
-def naming(curves: Mapping[str, pd.Series]) -> tuple[Figure, Axes]:
+def naming(curves: Mapping[str, pd.Series], xlabel: str = "messages read") -> tuple[Figure, Axes]:
     """How often the right user is named, against how many messages were read.
 
     Parameters
@@ -38,7 +38,7 @@ def naming(curves: Mapping[str, pd.Series]) -> tuple[Figure, Axes]:
         axes.plot(curve.index, curve, label=name, **line)
     log_messages(axes, np.concatenate([curve.index for curve in curves.values()]))
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("messages read")
+    axes.set_xlabel(xlabel)
     axes.set_ylabel("users named correctly (%)")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
     return figure, axes
