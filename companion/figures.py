@@ -18,7 +18,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .history import History
-from .looks import BOUNDS, HURT, LOOKS, Look, apply, canvas, look, png, style
+from .identifying import naming, reliability
+from .looks import BOUNDS, HURT, LOOKS, Look, apply, canvas, log_messages, look, png, style
 from .measure.statistics import TOLERANCE
 from .measure.tables import AWARE, BLIND
 
@@ -35,7 +36,9 @@ __all__ = [
     "learning_curve",
     "look",
     "losses_between_bounds",
+    "naming",
     "png",
+    "reliability",
     "scatter_by_group",
     "style",
 ]
@@ -132,11 +135,11 @@ def gain_by_history(
     for name, curve in curves.items():
         method, color = look(name), look(name).color
         axes.fill_between(curve.index, curve["low"], curve["high"], color=color, alpha=0.15, lw=0)
-        axes.plot(curve.index, curve["captured"], label=name, **_line(method))
+        axes.plot(curve.index, curve["captured"], label=name, **method.line)
     for bound, level in ((BLIND, 0), (AWARE, 100)):
         color, dashes = BOUNDS[bound]
         axes.axhline(level, color=color, linestyle=dashes, linewidth=1.4, label=bound, zorder=1)
-    _log_messages(axes, np.concatenate([curve.index for curve in curves.values()]))
+    log_messages(axes, np.concatenate([curve.index for curve in curves.values()]))
     axes.set_xlabel(xlabel)
     axes.set_ylabel("gain captured (%)")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
@@ -157,7 +160,7 @@ def frontier(curves: Mapping[str, pd.DataFrame]) -> tuple[Figure, Axes]:
     others = cycle([("#000000", "-"), ("#888888", "-"), ("#000000", "--"), ("#888888", "--")])
     for place, (name, curve) in enumerate(curves.items()):
         curve = curve.sort_values("forgotten")
-        style: dict[str, object] = {**_line(look("fine-tuning")), "zorder": 3}
+        style: dict[str, object] = {**look("fine-tuning").line, "zorder": 3}
         if place:
             color, dashes = next(others)
             marker = "os^vXP"[place % 6]
@@ -193,7 +196,7 @@ def learning_curve(
     epochs = np.arange(1, len(history.training) + 1)
     dotted = {"color": look(method).color, "linestyle": ":", "label": "training (with dropout)"}
     axes.plot(epochs, history.training, **dotted)
-    axes.plot(epochs, history.validation, label="validation", **_line(look(method)))
+    axes.plot(epochs, history.validation, label="validation", **look(method).line)
     for name, level in ((BLIND, blind), (AWARE, aware)):
         if level is not None:
             bound, dashes = BOUNDS[name]
@@ -229,7 +232,7 @@ def scatter_by_group(
         raise ValueError(f"groups must be at most {len(LOOKS)}, not {len(names)}")
     figure, axes = canvas()
     for name, method in zip(names, reversed(LOOKS.values()), strict=False):
-        axes.plot(*points[groups == name].T, label=str(name), **_line(method), linestyle="")
+        axes.plot(*points[groups == name].T, label=str(name), **method.line, linestyle="")
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
@@ -257,7 +260,7 @@ def history_lengths(counts: np.ndarray, bins: int = 16) -> tuple[Figure, Axes]:
     place = {"xytext": (5, -2), "textcoords": "offset points", "va": "top"}
     transform = axes.get_xaxis_transform()
     axes.annotate(f"median: {median:,.0f} messages", (median, 1), xycoords=transform, **place)
-    _log_messages(axes, counts)
+    log_messages(axes, counts)
     axes.margins(y=0.12)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("messages in the user's history")
@@ -271,15 +274,10 @@ def _dots(axes: Axes, values: pd.Series, low: pd.Series, high: pd.Series) -> Non
         method = look(str(name))
         ends = [low.iloc[row], high.iloc[row]]
         axes.plot(ends, [row, row], color=method.color, marker="|", markersize=9, mec=method.color)
-        axes.plot(value, row, **_line(method))
+        axes.plot(value, row, **method.line)
     axes.set_yticks(range(len(values)), values.index)
     axes.set_ylim(len(values) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
-
-
-def _line(method: Look) -> dict[str, object]:
-    """Arguments of a line and its markers."""
-    return {"color": method.color, "marker": method.marker, "markersize": method.size}
 
 
 def _vertical_bound(axes: Axes, name: str, at: float, side: str) -> None:
@@ -288,21 +286,6 @@ def _vertical_bound(axes: Axes, name: str, at: float, side: str) -> None:
     axes.axvline(at, color=color, linestyle=dashes, linewidth=1.4)
     place = {"xycoords": axes.get_xaxis_transform(), "ha": side, "va": "bottom"}
     axes.annotate(name.replace(" ", "\n"), (at, 1.02), fontsize=9.5, **place)
-
-
-def _log_messages(axes: Axes, values: np.ndarray) -> None:
-    """A logarithmic axis of message counts, in plain numbers; from 0 where there is a 0."""
-    values = np.unique(values)
-    if values[0] == 0:
-        axes.set_xscale("symlog", linthresh=values[1] if len(values) > 1 else 1, linscale=0.5)
-        ticks = values
-    else:
-        axes.set_xscale("log")
-        ticks = np.array([m * 10**e for e in range(7) for m in (1, 2, 5)])
-        ticks = ticks[(ticks >= values[0]) & (ticks <= values[-1])]
-    axes.set_xticks(ticks)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.minorticks_off()
 
 
 def _percent(value: float) -> str:

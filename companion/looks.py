@@ -8,9 +8,11 @@ from io import BytesIO
 from typing import NamedTuple
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from PIL import Image
 
 from .measure.tables import AWARE, BLIND
@@ -66,6 +68,11 @@ class Look(NamedTuple):
     def size(self) -> float:
         """A marker size, in points, at which all markers look equally large."""
         return {"*": 11.0, "P": 8.5, "X": 8.5, "p": 8.5, "h": 8.5, "D": 6.5}.get(self.marker, 7.5)
+
+    @property
+    def line(self) -> dict[str, object]:
+        """Arguments of a line and its markers."""
+        return {"color": self.color, "marker": self.marker, "markersize": self.size}
 
 
 LOOKS = {
@@ -139,3 +146,18 @@ def canvas(height: float = SIZE[1]) -> tuple[Figure, Axes]:
     """An empty figure in the book's look, as wide as all, `height` inches high."""
     with style():
         return plt.subplots(figsize=(SIZE[0], height))
+
+
+def log_messages(axes: Axes, values: np.ndarray) -> None:
+    """A logarithmic axis of message counts, in plain numbers; from 0 where there is a 0."""
+    values = np.unique(values)
+    if values[0] == 0:
+        axes.set_xscale("symlog", linthresh=values[1] if len(values) > 1 else 1, linscale=0.5)
+        ticks = values
+    else:
+        axes.set_xscale("log")
+        ticks = np.array([m * 10**e for e in range(7) for m in (1, 2, 5)])
+        ticks = ticks[(ticks >= values[0]) & (ticks <= values[-1])]
+    axes.set_xticks(ticks)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.minorticks_off()

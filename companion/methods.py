@@ -9,6 +9,7 @@ from .settings import TrainingConfig, check_integer, check_number
 STORED = "float16"  # what the numbers of a user's vector are stored as: two bytes each
 VECTOR_SPREAD = 0.1  # standard deviation of the first, random vectors
 PLACEMENTS = ("input", "state", "film", "output")
+EVIDENCE = ("word", "state")
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,7 @@ class UserEmbeddingConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", check_integer("size", self.size, at_least=1))
-        if isinstance(self.placements, str):
-            raise TypeError(f"placements must be a tuple of names, not {self.placements!r}")
-        unknown = set(self.placements) - set(PLACEMENTS)
-        if unknown or not self.placements or len(set(self.placements)) < len(self.placements):
-            raise ValueError(
-                f"placements must be some of {PLACEMENTS}, each once, not {self.placements!r}"
-            )
-        ordered = tuple(place for place in PLACEMENTS if place in self.placements)
+        ordered = _some("placements", self.placements, PLACEMENTS)
         object.__setattr__(self, "placements", ordered)
         for name in ("user_dropout", "dropout"):
             check_number(name, getattr(self, name), at_least=0.0, below=1.0)
@@ -88,14 +82,84 @@ class FittingConfig:
         check_number("pull", self.pull, at_least=0.0)
 
 
+@dataclass(frozen=True)
+class UserHeadsConfig:
+    """How large a user's vector is, what the user head reads, and how the two heads train.
+
+    Parameters
+    ----------
+    size : int
+        Numbers in a user's vector, which guides the word head and answers the user head.
+    placements : tuple of str
+        Where the vector guides the network: ``"film"``, ``"output"`` or both; as in
+        :class:`UserEmbeddingConfig`, but not before the recurrent layers have read a word.
+    evidence : tuple of str
+        What the user head reads: ``"word"`` (the word just typed), ``"state"`` (the hidden state
+        after it) or both.
+    weight : float
+        Of the loss of the user head, beside that of the word head.
+    untold : float
+        Share of the training batches that are read with the network's own belief instead of their
+        users' vectors.
+    dropout : float
+        Share of the guiding vector's numbers, and of the state that the user head reads, set to
+        zero in training.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a field has the wrong type or lies outside its range; the message says what is allowed.
+    """
+
+    size: int = 128
+    placements: tuple[str, ...] = ("film", "output")
+    evidence: tuple[str, ...] = ("word",)
+    weight: float = 0.1
+    untold: float = 0.15
+    dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        reading = UserEmbeddingConfig(self.size, self.placements, 0.0, self.dropout)  # checks them
+        object.__setattr__(self, "size", reading.size)
+        object.__setattr__(self, "placements", reading.placements)
+        early = {"input", "state"} & {*self.placements}
+        if early:
+            raise ValueError(
+                f"placements must be among ('film', 'output'), not {min(early)!r}: a belief that "
+                "enters the recurrent layers would be evidence for itself"
+            )
+        object.__setattr__(self, "evidence", _some("evidence", self.evidence, EVIDENCE))
+        check_number("weight", self.weight, at_least=0.0)
+        if not 0.0 <= self.untold <= 1.0:
+            raise ValueError(f"untold must lie in 0 to 1, not {self.untold!r}")
+
+    @property
+    def reading(self) -> UserEmbeddingConfig:
+        """How the network reads the guiding vector."""
+        return UserEmbeddingConfig(self.size, self.placements, 0.0, self.dropout)
+
+
 USER_EMBEDDING_TRAINING = TrainingConfig(epochs=5, learning_rate=7e-3)
+USER_HEADS_TRAINING = TrainingConfig(epochs=5, batch_size=64, learning_rate=1e-2)
+
+
+def _some(name: str, chosen: tuple[str, ...], allowed: tuple[str, ...]) -> tuple[str, ...]:
+    """One or more of the names allowed, in their order; refused if they are not."""
+    if isinstance(chosen, str):
+        raise TypeError(f"{name} must be a tuple of names, not {chosen!r}")
+    if set(chosen) - set(allowed) or not chosen or len(set(chosen)) < len(chosen):
+        raise ValueError(f"{name} must be some of {allowed}, each once, not {chosen!r}")
+    return tuple(one for one in allowed if one in chosen)
 
 
 __all__ = [
+    "EVIDENCE",
     "PLACEMENTS",
     "STORED",
     "USER_EMBEDDING_TRAINING",
+    "USER_HEADS_TRAINING",
     "VECTOR_SPREAD",
     "FittingConfig",
     "UserEmbeddingConfig",
+    "UserHeadsConfig",
 ]

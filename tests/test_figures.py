@@ -63,6 +63,10 @@ def drawn(trio):
     history = History(training=[3.0, 2.0, 1.5], validation=[2.8, 1.9, 1.6])
     points = np.random.default_rng(1).normal(size=(100, 2))
     strengths = pd.DataFrame({"forgotten": [0.3, 0.01, 0.1], "gain": [0.1, 0.05, 0.2]})
+    named = pd.Series([5.0, 30.0, 80.0, 95.0], index=[1, 5, 20, 50])
+    beliefs = np.log(np.random.default_rng(2).dirichlet(np.full(4, 0.5), 500))
+    sure = measure.reliability(beliefs, np.arange(500) % 4)
+    whose = ("exact posterior", "user heads", "naive Bayes")
     return {
         "bounds": figures.losses_between_bounds(compared),
         "gains": figures.gains_over_base(compared),
@@ -72,6 +76,8 @@ def drawn(trio):
         "learning": figures.learning_curve(history, blind=1.4, aware=1.1),
         "groups": figures.scatter_by_group(points, [f"dialect {i % 6}" for i in range(100)]),
         "frontier": figures.frontier(dict.fromkeys(("adapter", "all", "L2-SP"), strengths)),
+        "naming": figures.naming(dict.fromkeys(whose, named)),
+        "reliability": figures.reliability(dict.fromkeys(whose, sure)),
         "lengths": figures.history_lengths(np.geomspace(30, 1000, 120).astype(int)),
     }
 
@@ -203,6 +209,43 @@ def test_a_frontier_goes_from_little_forgetting_to_much(drawn):
     assert list(first.get_xdata()) == [0.01, 0.1, 0.3]
     assert list(first.get_ydata()) == [0.05, 0.2, 0.1]
     assert first.get_color() == figures.look("fine-tuning").color != second.get_color()
+
+
+def test_the_exact_posterior_is_dashed_and_only_the_first_of_a_method_has_color():
+    curve = pd.Series([10.0, 90.0], index=[1, 10])
+    names = ("exact posterior", "user heads", "naive Bayes", "user heads, from the state")
+    _, axes = figures.naming(dict.fromkeys(names, curve))
+    exact, method, *others = axes.lines
+    assert (exact.get_color(), exact.get_linestyle()) == ("#000000", "--")
+    assert method.get_color() == figures.look("user head").color
+    assert method.get_linestyle() == "-"
+    grays = [to_rgb(line.get_color()) for line in others]
+    assert all(len(set(gray)) == 1 for gray in grays)
+    assert len(set(grays)) == len({line.get_marker() for line in others}) == 2
+
+
+def test_accuracy_is_drawn_by_messages_on_a_logarithmic_axis():
+    curves = {"user heads": pd.Series([20.0, 60.0, 90.0], index=[1, 10, 50])}
+    figure, axes = figures.naming(curves)
+    figure.canvas.draw()
+    assert list(axes.lines[0].get_xdata()) == [1, 10, 50]
+    assert list(axes.lines[0].get_ydata()) == [20, 60, 90]
+    assert axes.get_xscale() == "log"
+    assert " ".join(text.get_text() for text in axes.get_xticklabels()) == "1 2 5 10 20 50"
+
+
+def test_calibrated_beliefs_lie_on_the_diagonal_and_many_are_drawn_large():
+    table = pd.DataFrame({"sure": [0.3, 0.8], "right": [0.3, 0.8], "share": [0.9, 0.1]})
+    figure, axes = figures.reliability({"user heads": table})
+    figure.canvas.draw()
+    (markers,) = axes.collections
+    diagonal, line = axes.lines
+    assert list(diagonal.get_xdata()) == list(diagonal.get_ydata()) == [0, 100]
+    assert markers.get_offsets().data.tolist() == [[30, 30], [80, 80]]
+    assert list(line.get_xdata()) == list(line.get_ydata()) == [30, 80]
+    many, few = markers.get_sizes()
+    assert many > 4 * few > 0
+    assert axes.get_aspect() == 1
 
 
 def test_a_learning_curve_shows_the_bounds_it_is_given():

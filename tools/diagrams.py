@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from companion.corpora import BEGIN, Split, Truth, messages
-from tools import changes, unrolled
+from tools import changes, heads, unrolled
 from tools.canvas import THEMES, Canvas, Theme
 from tools.environment import BOOK
 
@@ -178,6 +178,7 @@ def draw() -> dict[str, str]:
         files[f"base_model-{name}.svg"] = unrolled.draw_base_model(theme)
         files[f"user_embedding_places-{name}.svg"] = unrolled.draw_user_embedding(theme)
         files[f"fine_tuning_places-{name}.svg"] = changes.draw_fine_tuning(theme)
+        files[f"user_heads_belief-{name}.svg"] = heads.draw_user_heads(theme)
     return files
 
 

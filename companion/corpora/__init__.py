@@ -5,7 +5,7 @@ from .batches import epoch_batches
 from .chat import chat
 from .corpus import Corpus, Split, at_least, split
 from .learning import best_learner
-from .messages import messages
+from .messages import messages, sitting
 from .shakespeare import shakespeare
 from .tokens import tokenize
 from .truth import Truth
@@ -27,6 +27,7 @@ __all__ = [
     "logs",
     "messages",
     "shakespeare",
+    "sitting",
     "split",
     "tokenize",
 ]

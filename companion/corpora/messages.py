@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
+from ..checks import check_ids
+from ..settings import check_integer
 from .corpus import Corpus, Split, in_order, split
 from .grammar import Grammar, Slot, default_grammar
 from .profiles import Profiles, draw_profiles
@@ -15,6 +17,7 @@ from .vocabulary import Vocabulary
 
 SHORTEST, LONGEST = 30, 1000  # messages of a known user
 TAIL = 1.4  # standard deviation of the logarithm of the messages beyond the shortest
+SITTING = 1  # stirred into the seed of further messages, which must not repeat the corpus
 NEW_USER_MESSAGES = 120  # so that every new user has 80 for support and 40 to test
 
 
@@ -97,6 +100,39 @@ def messages_and_choices(
     data = split(corpus, new_users=list(range(known_users, known_users + new_users)))
     truth = Truth(grammar, profiles, data.vocabulary, data.train.message_counts)
     return data, truth, choices
+
+
+def sitting(truth: Truth, users: np.ndarray, messages: int, seed: int = 0) -> Corpus:
+    """Messages that the same people write on top of the corpus, which nobody has trained on.
+
+    Parameters
+    ----------
+    truth : Truth
+        What :func:`messages` gives with the corpus.
+    users : np.ndarray
+        Ids of known or new users, each once.
+    messages : int
+        How many each of them writes.
+    seed : int
+        Other messages for another seed.
+
+    Returns
+    -------
+    Corpus
+        In the vocabulary of the corpus, by user and time.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a user does not exist or is named twice, or `messages` is below 1.
+    """
+    messages = check_integer("messages", messages, at_least=1)
+    users = check_ids("user", users, len(truth.profiles), ndim=1)
+    if len(np.unique(users)) < len(users):
+        raise ValueError("users must name each user once")
+    rng = np.random.default_rng([seed, SITTING])
+    written = write(truth.grammar, truth.profiles, np.repeat(users, messages), rng)
+    return written.with_vocabulary(truth.vocabulary)
 
 
 def write(

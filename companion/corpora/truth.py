@@ -151,9 +151,13 @@ class Truth:
         return result
 
     def message_log_likelihoods(self, corpus: Corpus) -> np.ndarray:
-        """Log-probability of each whole message under each user, ``(messages, users)``."""
+        """Log-probability of each whole message under each user, ``(messages, users)``.
+
+        Minus infinity where the user cannot have written it.
+        """
         last = np.cumsum(corpus.lengths + 1) - 1
-        return np.log(_joint(self._forward, corpus)[last])
+        with np.errstate(divide="ignore"):
+            return np.log(_joint(self._forward, corpus)[last])
 
     def posterior(self, corpus: Corpus) -> np.ndarray:
         """Who wrote these messages, if one user wrote them all: probabilities, ``(users,)``.

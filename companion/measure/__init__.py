@@ -15,6 +15,7 @@ from .baselines import (
 )
 from .bounds import Bounds, bounds, bounds_targets
 from .forgetting import of_others
+from .identification import calibration_error, first_named, named, reliability
 from .scores import Model, remembered, score, score_targets, summed, target_log_probs
 from .statistics import (
     Interval,
@@ -46,11 +47,13 @@ __all__ = [
     "bounds",
     "bounds_targets",
     "by_history",
+    "calibration_error",
     "choose_growing_weight",
     "choose_power",
     "choose_strength",
     "choose_weight",
     "compare",
+    "first_named",
     "gain",
     "gain_captured",
     "helped",
@@ -59,11 +62,13 @@ __all__ = [
     "keystrokes_saved",
     "loss",
     "mix",
+    "named",
     "of_others",
     "per_user_gain",
     "per_user_loss",
     "perplexity",
     "readable",
+    "reliability",
     "remembered",
     "rescale",
     "score",

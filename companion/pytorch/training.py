@@ -56,7 +56,8 @@ def train(
     ----------
     model : nn.Module
         Called as ``model(tokens, users)``, gives logits. Only weights that require a gradient
-        are trained. It is left in evaluation mode.
+        are trained. It is left in evaluation mode. What its last call left in an attribute
+        ``added_loss``, where it has one, is trained on beside the loss of the words.
     data : Split
     config : TrainingConfig
     progress : bool, optional
@@ -205,6 +206,7 @@ class _Loop:
     def step(self, inputs: Tensor, targets: Tensor, users: Tensor) -> float:
         """One step of the optimizer; the loss before it."""
         loss = masked_loss(self.model(inputs, users), targets)
+        loss = loss + getattr(self.model, "added_loss", 0.0)
         self.optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.weights, self.config.clip)
