@@ -130,8 +130,9 @@ class UserHeadsConfig:
             )
         object.__setattr__(self, "evidence", _some("evidence", self.evidence, EVIDENCE))
         check_number("weight", self.weight, at_least=0.0)
-        if not 0.0 <= self.untold <= 1.0:
-            raise ValueError(f"untold must lie in 0 to 1, not {self.untold!r}")
+        check_number("untold", self.untold, at_least=0.0)
+        if self.untold > 1.0:
+            raise ValueError(f"untold must be at most 1, not {self.untold!r}")
 
     @property
     def reading(self) -> UserEmbeddingConfig:

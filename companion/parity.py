@@ -12,10 +12,12 @@ from torch import Tensor
 from companion.keras import base_model as in_keras
 from companion.keras import fine_tuning as tuned_in_keras
 from companion.keras import user_embeddings as embeddings_in_keras
+from companion.keras import user_heads as heads_in_keras
 from companion.personal import PersonalStates
 from companion.pytorch import base_model as in_pytorch
 from companion.pytorch import fine_tuning as tuned_in_pytorch
 from companion.pytorch import user_embeddings as embeddings_in_pytorch
+from companion.pytorch import user_heads as heads_in_pytorch
 from companion.stacks import DOWN, UP
 
 _RECURRENT = {"weight_ih": "kernel", "weight_hh": "recurrent_kernel"}
@@ -75,6 +77,40 @@ def fine_tuned_to_pytorch(model: tuned_in_keras.FineTuned) -> tuned_in_pytorch.F
     arrays = _in_pytorch(states.arrays, names, base.config.cell)
     found = PersonalStates(in_pytorch.fingerprint(base), states.users, arrays)
     return tuned_in_pytorch.FineTuned(base, found)
+
+
+def user_heads_to_keras(model: heads_in_pytorch.UserHeads) -> heads_in_keras.UserHeads:
+    """The Keras user heads with the weights, vectors and temperature of those in PyTorch."""
+    network = embeddings_in_keras.ConditionedNetwork(
+        model.vocabulary_size, model.network.reading, model.network.config
+    )
+    _fill_keras(network, model.network)
+    vectors, users = _array(model.vectors), model.known_users
+    twin = heads_in_keras.UserHeads(
+        network, model.config, users, vectors, model.shares, model.temperature
+    )
+    for name, layer in twin.evidence_of.items():
+        kernel, *bias = (_array(weight) for weight in model.evidence_of[name].parameters())
+        layer.set_weights([kernel.T if bias else kernel, *bias])  # a table has no bias
+    return twin
+
+
+def user_heads_to_pytorch(model: heads_in_keras.UserHeads) -> heads_in_pytorch.UserHeads:
+    """The PyTorch user heads with the weights, vectors and temperature of those in Keras."""
+    network = embeddings_in_pytorch.ConditionedNetwork(
+        model.vocabulary_size, model.network.reading, model.network.config
+    )
+    _fill_pytorch(network, model.network)
+    vectors, users = model.vectors.numpy(), model.known_users
+    twin = heads_in_pytorch.UserHeads(
+        network, model.config, users, vectors, model.shares, model.temperature
+    )
+    for name, layer in model.evidence_of.items():
+        kernel, *bias = layer.get_weights()
+        arrays = [kernel.T if bias else kernel, *bias]
+        for weight, array in zip(twin.evidence_of[name].parameters(), arrays, strict=True):
+            _copy(weight, array)
+    return twin.eval()
 
 
 def _fill_keras(twin: in_keras.BaseModel, model: in_pytorch.BaseModel) -> None:
@@ -185,4 +221,6 @@ __all__ = [
     "to_pytorch",
     "user_embedding_to_keras",
     "user_embedding_to_pytorch",
+    "user_heads_to_keras",
+    "user_heads_to_pytorch",
 ]

@@ -1,12 +1,14 @@
 """The table of benchmarks and what is kept of it; the measuring itself is ``make bench``."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks import common, fine_tuning, importing, personalizing, run, user_embeddings
+from benchmarks import user_heads as heads
 from benchmarks.common import Row
 from companion.corpora import Corpus, split
 
@@ -89,6 +91,21 @@ def test_the_sweep_of_fine_tuning_was_measured_with_the_settings_of_today():
         assert measured["config"] == fine_tuning.settings(name), name
     for name, (_, _, values) in fine_tuning.FRONTIER.items():
         assert [row["value"] for row in results[name]["rows"]] == list(values)
+
+
+def test_the_sweep_of_user_heads_was_measured_with_the_settings_of_today():
+    results = json.loads(heads.RESULTS.read_text())
+    assert set(results) == {*heads.VARIANTS, heads.ASKED, heads.DOUBT}
+    for name, measured in results.items():
+        assert measured["config"] == heads.settings(name), name
+    assert [float(d) for d in results[heads.DOUBT]["validation_loss_by_doubt"]] == [*heads.DOUBTS]
+
+
+def test_whom_evidence_names_is_counted_by_message():
+    users, text = np.array([4, 6]), Corpus.from_messages([["a"]] * 4, users=[*"xxyy"])
+    text = replace(text, users=text.users * 2 + 4, user_names=("",) * 7)  # of users 4 and 6
+    evidence = np.array([[0.0, 1.0], [3.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    assert heads.named(evidence, text, users) == {"1": 50.0, "2": 100.0}
 
 
 def test_a_user_alone_is_asked_of_the_users_own_model():

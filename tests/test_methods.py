@@ -10,6 +10,7 @@ from companion.methods import (
     USER_EMBEDDING_TRAINING,
     FittingConfig,
     UserEmbeddingConfig,
+    UserHeadsConfig,
 )
 
 
@@ -70,3 +71,30 @@ def test_bad_user_embedding_settings(settings, error, says):
 def test_bad_fitting_settings(settings, error, says):
     with pytest.raises(error, match=says):
         FittingConfig(**settings)
+
+
+def test_user_heads_read_a_vector_as_user_embeddings_do():
+    config = UserHeadsConfig(size=np.int64(7), placements=["output", "film"], dropout=0.5)
+    assert config.reading == UserEmbeddingConfig(7, ("film", "output"), 0.0, 0.5)
+    assert UserHeadsConfig(evidence=["state", "word"]).evidence == ("word", "state")
+    assert UserHeadsConfig(untold=1).untold == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "says"),
+    [
+        ({"size": 0}, ValueError, "size must be at least 1, not 0"),
+        ({"placements": ("film", "state")}, ValueError, "not 'state': a belief that enters"),
+        ({"placements": ("gate",)}, ValueError, "placements must be some of"),
+        ({"evidence": ()}, ValueError, r"evidence must be some of \('word', 'state'\)"),
+        ({"evidence": "word"}, TypeError, "evidence must be a tuple of names, not 'word'"),
+        ({"weight": -1.0}, ValueError, "weight must be at least 0, not -1.0"),
+        ({"untold": 1.1}, ValueError, "untold must be at most 1, not 1.1"),
+        ({"untold": "0"}, TypeError, "untold must be a number, not '0'"),
+        ({"untold": math.nan}, ValueError, "untold must be at least 0, not nan"),
+        ({"dropout": 1.0}, ValueError, "dropout must be at least 0 and below 1, not 1.0"),
+    ],
+)
+def test_bad_user_heads_settings(settings, error, says):
+    with pytest.raises(error, match=says):
+        UserHeadsConfig(**settings)
