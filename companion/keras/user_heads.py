@@ -42,7 +42,7 @@ class UserHeads(keras.Model):
 
     Parameters
     ----------
-    network : ConditionedNetwork
+    network : companion.keras.user_embeddings.ConditionedNetwork
         Reads the words, and predicts the next one with a user's vector.
     config : UserHeadsConfig
     users : array_like

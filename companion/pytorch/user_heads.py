@@ -41,7 +41,7 @@ class UserHeads(nn.Module):
 
     Parameters
     ----------
-    network : ConditionedNetwork
+    network : companion.pytorch.user_embeddings.ConditionedNetwork
         Reads the words, and predicts the next one with a user's vector.
     config : UserHeadsConfig
     users : array_like
