@@ -10,6 +10,8 @@ STORED = "float16"  # what the numbers of a user's vector are stored as: two byt
 VECTOR_SPREAD = 0.1  # standard deviation of the first, random vectors
 PLACEMENTS = ("input", "state", "film", "output")
 EVIDENCE = ("word", "state")
+WAYS = ("none", "scale", "low rank", "chunks")
+BIASES = ("words", "gates")
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,66 @@ class UserHeadsConfig:
         return UserEmbeddingConfig(self.size, self.placements, 0.0, self.dropout)
 
 
+@dataclass(frozen=True)
+class HypernetworkConfig:
+    """Which weights are written for each user, how, and from how large a vector.
+
+    Parameters
+    ----------
+    size : int
+        Numbers in a user's vector.
+    input, hidden, output : {"none", "scale", "low rank", "chunks"}
+        How the matrices are written that read the words, the recurrent state, and the last hidden
+        state: not at all; each column times a factor; plus the product of two narrow matrices;
+        plus a whole matrix, a chunk at a time.
+    biases : tuple of str
+        Which biases are written: ``"words"``, ``"gates"`` (of the recurrent layers), both or none.
+    rank : int
+        Columns of a narrow matrix.
+    chunk : int
+        Numbers in a chunk.
+    user_dropout : float
+        Share of the training messages that are read with the vector of *anyone*.
+    dropout : float
+        Share of the vector's numbers set to zero in training.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a field has the wrong type or lies outside its range; the message says what is allowed.
+    """
+
+    size: int = 128
+    input: str = "none"
+    hidden: str = "none"
+    output: str = "low rank"
+    biases: tuple[str, ...] = ("words",)
+    rank: int = 8
+    chunk: int = 1024
+    user_dropout: float = 0.15
+    dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name in ("size", "rank", "chunk"):
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), at_least=1))
+        for name in ("input", "hidden", "output"):
+            if getattr(self, name) not in WAYS:
+                raise ValueError(f"{name} must be one of {WAYS}, not {getattr(self, name)!r}")
+        biases = _some("biases", self.biases, BIASES) if self.biases else ()
+        object.__setattr__(self, "biases", biases)
+        if {self.input, self.hidden, self.output} == {"none"} and not biases:
+            raise ValueError("nothing is written: name a way for a matrix, or some biases")
+        for name in ("user_dropout", "dropout"):
+            check_number(name, getattr(self, name), at_least=0.0, below=1.0)
+
+    @property
+    def placements(self) -> tuple[str, ...]:
+        """Where the network reads the vector itself: nowhere."""
+        return ()
+
+
 USER_EMBEDDING_TRAINING = TrainingConfig(epochs=5, learning_rate=7e-3)
+HYPERNETWORK_TRAINING = TrainingConfig(epochs=5, learning_rate=7e-3)
 USER_HEADS_TRAINING = TrainingConfig(epochs=5, batch_size=64, learning_rate=1e-2)
 
 
@@ -154,13 +215,17 @@ def _some(name: str, chosen: tuple[str, ...], allowed: tuple[str, ...]) -> tuple
 
 
 __all__ = [
+    "BIASES",
     "EVIDENCE",
+    "HYPERNETWORK_TRAINING",
     "PLACEMENTS",
     "STORED",
     "USER_EMBEDDING_TRAINING",
     "USER_HEADS_TRAINING",
     "VECTOR_SPREAD",
+    "WAYS",
     "FittingConfig",
+    "HypernetworkConfig",
     "UserEmbeddingConfig",
     "UserHeadsConfig",
 ]

@@ -18,6 +18,7 @@ from .settings import check_integer
 from .strategies import Strategy
 
 DOWN, UP = " down", " up"  # the two narrow matrices whose product changes a matrix
+SCALE = " scale"  # what is added to 1 before each column of a matrix is multiplied with it
 LARGEST_PART = 256  # messages of one user in a step: a long history takes more steps
 RECIPE = "recipe.json"
 _ELSEWHERE = "name another folder, or delete this one"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from companion.stacks import DOWN, UP
+from companion.stacks import DOWN, SCALE, UP
 
 from .base_model import BaseModel
 
@@ -20,7 +20,8 @@ class StackedNetwork:
 
     A change has the name of the weight and its shape behind the axis of users, or is the product
     of two narrow matrices, ``name + DOWN`` of shape ``(users, in, rank)`` and ``name + UP`` of
-    shape ``(users, rank, out)``. A weight without a change is everybody's.
+    shape ``(users, rank, out)``, or multiplies the columns of a matrix, ``name + SCALE`` of shape
+    ``(users, in)``. A weight without a change is everybody's.
 
     Parameters
     ----------
@@ -66,6 +67,17 @@ class StackedNetwork:
             hidden = self._times(hidden, "projection.weight", changes)  # (users, n, embedding)
         matrix = "embedding.weight" if self.config.tied else "output.weight"
         return self._times(hidden, matrix, changes) + self._vector("output.bias", changes)
+
+    def changed(self, name: str, changes: Changes) -> Tensor:
+        """A weight with each user's change in it, ``(users, ...)``; ``(1, ...)`` without any."""
+        weight = self.weights[name][None]
+        if name in changes:
+            return weight + changes[name]
+        if name + DOWN in changes:
+            return weight + (changes[name + DOWN] @ changes[name + UP]).transpose(1, 2)
+        if name + SCALE in changes:
+            return weight * (1 + changes[name + SCALE][:, None])
+        return weight
 
     def words_apart(self, hidden: Tensor, changes: Changes) -> Tensor | float:
         """What changes behind the recurrent layers add to the logits, ``(users, n, word)``.
@@ -148,6 +160,9 @@ class StackedNetwork:
         if name + DOWN in changes:
             down, up = changes[name + DOWN], changes[name + UP]
             return lambda inputs: torch.baddbmm(inputs @ weight, inputs @ down, up)
+        if name + SCALE in changes:
+            factors = 1 + changes[name + SCALE][:, None]  # (users, 1, in)
+            return lambda inputs: (inputs * factors) @ weight
         return lambda inputs: inputs @ weight
 
     def _vector(self, name: str, changes: Changes) -> Tensor:

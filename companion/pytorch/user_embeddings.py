@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from os import PathLike
@@ -23,6 +23,7 @@ from companion.methods import (
     USER_EMBEDDING_TRAINING,
     VECTOR_SPREAD,
     FittingConfig,
+    HypernetworkConfig,
     UserEmbeddingConfig,
 )
 from companion.personal import (
@@ -55,7 +56,7 @@ class ConditionedNetwork(BaseModel):
     Parameters
     ----------
     vocabulary_size : int
-    config : UserEmbeddingConfig
+    config : UserEmbeddingConfig or HypernetworkConfig
         The size of the vector, and its placements.
     base : BaseModelConfig
     seed : int
@@ -70,7 +71,7 @@ class ConditionedNetwork(BaseModel):
     def __init__(
         self,
         vocabulary_size: int,
-        config: UserEmbeddingConfig = UserEmbeddingConfig(),
+        config: UserEmbeddingConfig | HypernetworkConfig = UserEmbeddingConfig(),
         base: BaseModelConfig = BaseModelConfig(),
         seed: int = 0,
     ) -> None:
@@ -106,6 +107,11 @@ class ConditionedNetwork(BaseModel):
         *state, vectors = state
         state = self._advance(self._beside(self.embedding(tokens), vectors), tuple(state))
         return self.words(state[0][-1], vectors), (*state, vectors)
+
+    @property
+    def reads_early(self) -> bool:
+        """Whether a vector enters the recurrent layers."""
+        return not {"input", "state"}.isdisjoint(self.reading.placements)
 
     def _beside(self, embedded: Tensor, vectors: Tensor) -> Tensor:
         """The vector behind each input embedding, the same at every step."""
@@ -251,7 +257,7 @@ class UserEmbedding(nn.Module):
         states.check_made_for(fingerprint(self))
         anyone = self.vectors.weight.detach().cpu().numpy()[-1:]
         vectors = table_of(states, anyone)
-        other = UserEmbedding(self.network, states.users, vectors).train(self.training)
+        other = type(self)(self.network, states.users, vectors).train(self.training)
         return other.to(self.rows.device)
 
     def _rows(self, users: Tensor | None, messages: int) -> Tensor:
@@ -450,20 +456,20 @@ class _Batch(NamedTuple):
 
 def _read_once(network: ConditionedNetwork, corpus: Corpus, rows: np.ndarray) -> list[_Batch]:
     """All messages in batches; where no vector enters the recurrent layers, they read them now."""
-    early = {"input", "state"} & {*network.reading.placements}
     batches, nobody = [], network.output.bias.new_zeros(1, network.reading.size)
     for messages in epoch_batches(corpus.lengths, FITTING_BATCH, seed=0, epoch=0, pool=len(corpus)):
         inputs, *arrays = (*corpus.padded(messages), rows[corpus.users[messages]])
         tokens = network._tokens(inputs, ndim=2)
         targets, own = (torch.from_numpy(a).to(nobody.device) for a in arrays)
         with torch.no_grad():
-            hidden = None if early else network.hidden(tokens, nobody.expand(len(tokens), -1))
+            vectors = nobody.expand(len(tokens), -1)
+            hidden = None if network.reads_early else network.hidden(tokens, vectors)
         batches.append(_Batch(tokens, targets, own, hidden))
     return batches
 
 
-def _save(model: UserEmbedding, path: str | PathLike[str], **more: Any) -> None:
-    """Network, vectors, configurations and more in one file."""
+def save_as(kind: str, model: UserEmbedding, path: str | PathLike[str], **more: Any) -> None:
+    """Write network, vectors, configurations and more to one file of this kind."""
     arrays = {f"network.{n}": w for n, w in base_model.weights_of(model.network).items()}
     arrays |= {"vectors": model.vectors.weight.detach().cpu().numpy().astype(STORED)}
     metadata = {
@@ -471,20 +477,33 @@ def _save(model: UserEmbedding, path: str | PathLike[str], **more: Any) -> None:
         "config": asdict(model.network.reading),
         "base": asdict(model.network.config),
     }
-    files.save_arrays(path, arrays | {"users": model.known_users}, KIND, {**metadata, **more})
+    files.save_arrays(path, arrays | {"users": model.known_users}, kind, {**metadata, **more})
+
+
+def load_as(
+    kind: str, path: str | PathLike[str], make_network: Callable[..., ConditionedNetwork]
+) -> tuple[ConditionedNetwork, np.ndarray, np.ndarray, dict[str, Any]]:
+    """What :func:`save_as` wrote: the network, its users, their vectors, and all metadata."""
+    arrays, metadata = files.load_arrays(path, kind)
+    users, vectors = arrays.pop("users"), arrays.pop("vectors")
+    base = BaseModelConfig(**metadata["base"])
+    network = make_network(metadata["vocabulary_size"], metadata["config"], base)
+    base_model.assign(network, {n.removeprefix("network."): a for n, a in arrays.items()}, path)
+    return network, users, vectors.astype(np.float32), metadata
+
+
+def _save(model: UserEmbedding, path: str | PathLike[str], **more: Any) -> None:
+    save_as(KIND, model, path, **more)
 
 
 def _load(path: str | PathLike[str]) -> tuple[UserEmbedding, dict[str, Any]]:
     """The model in a file, and what else its metadata holds."""
-    arrays, metadata = files.load_arrays(path, KIND)
-    users, vectors = arrays.pop("users"), arrays.pop("vectors")
-    network = ConditionedNetwork(
-        metadata["vocabulary_size"],
-        UserEmbeddingConfig(**metadata["config"]),
-        BaseModelConfig(**metadata["base"]),
-    )
-    base_model.assign(network, {n.removeprefix("network."): a for n, a in arrays.items()}, path)
-    return UserEmbedding(network, users, vectors.astype(np.float32)).eval(), metadata
+
+    def make(words: int, config: dict[str, Any], base: BaseModelConfig) -> ConditionedNetwork:
+        return ConditionedNetwork(words, UserEmbeddingConfig(**config), base)
+
+    network, users, vectors, metadata = load_as(KIND, path, make)
+    return UserEmbedding(network, users, vectors).eval(), metadata
 
 
 __all__ = [

@@ -1,0 +1,332 @@
+"""Hypernetworks in PyTorch: a network that writes another network's weights for each user."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from companion import files, personal
+from companion.corpora import Corpus, Split
+from companion.history import History
+from companion.methods import (
+    HYPERNETWORK_TRAINING,
+    STORED,
+    VECTOR_SPREAD,
+    FittingConfig,
+    HypernetworkConfig,
+)
+from companion.personal import PersonalStates, first_vectors
+from companion.settings import BaseModelConfig, TrainingConfig
+from companion.trainings import kept_states, kept_training
+
+from . import base_model, generators, stacked, user_embeddings
+from . import training as training_loop
+from .base_model import BaseModel
+from .generators import Bias, Chunks, LowRank, Scale
+from .stacked import Changes, StackedNetwork
+from .training import evaluating
+from .user_embeddings import ConditionedNetwork, UserEmbedding, fingerprint, fit
+
+KIND = "hypernetwork in PyTorch"
+
+
+class GeneratedNetwork(ConditionedNetwork):
+    """The base model's network, with weights that are written anew for every vector.
+
+    What the generators write is a change of the base model's weights, of the same form as
+    fine-tuning learns. At first it is zero. It is written once for a message, not at every step.
+
+    Parameters
+    ----------
+    vocabulary_size : int
+    config : HypernetworkConfig
+        The size of the vector, which weights are written, and how.
+    base : BaseModelConfig
+    seed : int
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        config: HypernetworkConfig = HypernetworkConfig(),
+        base: BaseModelConfig = BaseModelConfig(),
+        seed: int = 0,
+    ) -> None:
+        super().__init__(vocabulary_size, config, base, seed)
+        self.stacked = _TrainedNetwork(self)
+
+    def hidden(self, tokens: Tensor, vectors: Tensor) -> Tensor:
+        """Hidden states of the last recurrent layer, ``(batch, time, hidden)``."""
+        if not self.reads_early:  # the framework's own layer, which is quicker
+            return super().hidden(tokens, vectors)
+        hidden, _ = self.stacked.hidden(tokens[:, None], self.recurrent_changes(vectors))
+        return hidden[:, 0]
+
+    def words(self, hidden: Tensor, vectors: Tensor) -> Tensor:
+        """Logits ``(batch, time, word)`` of states ``(batch, time, hidden)``.
+
+        The vectors are ``(batch, 1, size)``: the same at every step.
+        """
+        return self.stacked.words(self.dropout(hidden), self.output_changes(vectors[:, 0]))
+
+    def begin_with(self, vectors: Tensor) -> tuple[Any, Changes]:
+        """The state before any token; its last part is what was written for these vectors."""
+        return None, self.recurrent_changes(vectors) | self.output_changes(vectors)
+
+    def advance(self, tokens: Tensor, state: tuple[Any, Changes]) -> tuple[Tensor, tuple]:
+        """Logits ``(batch, word)`` after one more token ``(batch,)``, and the state then."""
+        carried, changes = state
+        hidden, carried = self.stacked.hidden(tokens[:, None, None], changes, carried)
+        return self.stacked.words(hidden[:, 0], changes)[:, 0], (carried, changes)
+
+    @property
+    def reads_early(self) -> bool:
+        """Whether weights of the recurrent layers are written."""
+        return len(self.generators["recurrent"]) > 0
+
+    def recurrent_changes(self, vectors: Tensor) -> Changes:
+        """Changes of the recurrent layers' weights, for vectors ``(batch, size)``."""
+        return _written(self.generators["recurrent"], vectors)
+
+    def output_changes(self, vectors: Tensor) -> Changes:
+        """Changes of the weights behind the recurrent layers, for vectors ``(batch, size)``."""
+        return _written(self.generators["output"], vectors)
+
+    def _build(self, config: BaseModelConfig) -> None:
+        """The base model's layers, and the generators of their weights."""
+        super()._build(config)
+        shapes = {name: tuple(w.shape) for name, w in self.named_parameters()}
+        inputs = {name: self.reading.input for name in shapes if "weight_ih" in name}
+        hiddens = {name: self.reading.hidden for name in shapes if "weight_hh" in name}
+        gates = [name for name in shapes if "bias_ih" in name]
+        last = "projection.weight" if self.projection is not None else "output.weight"
+        parts = {
+            "recurrent": self._generators(inputs | hiddens, gates, "gates", shapes),
+            "output": self._generators(
+                {last: self.reading.output}, ["output.bias"], "words", shapes
+            ),
+        }
+        self.generators = nn.ModuleDict({n: nn.ModuleList(made) for n, made in parts.items()})
+
+    def _generators(
+        self,
+        ways: Mapping[str, str],
+        biases: Sequence[str],
+        called: str,
+        shapes: Mapping[str, tuple[int, ...]],
+    ) -> list[nn.Module]:
+        """Generators of these matrices, and of these biases where their kind is asked for."""
+        reading = self.reading
+        make = {
+            "scale": lambda name: Scale(name, shapes[name], reading.size),
+            "low rank": lambda name: LowRank(name, shapes[name], reading.size, reading.rank),
+        }
+        made = [make[way](name) for name, way in ways.items() if way in make]
+        whole = {name: shapes[name] for name, way in ways.items() if way == "chunks"}
+        if whole:
+            made.append(Chunks(whole, reading.size, reading.chunk))
+        if called in reading.biases:
+            made += [Bias(name, shapes[name], reading.size) for name in biases]
+        return made
+
+    @torch.no_grad()
+    def _initialize(self, generator: torch.Generator) -> None:
+        super()._initialize(generator)
+        for part in self.generators.values():
+            for each in part:
+                each.initialize(generator)
+
+
+class _TrainedNetwork(StackedNetwork):
+    """The network of each message, the base model's weights being trained, with dropout."""
+
+    def __init__(self, network: BaseModel) -> None:
+        self.config, self.dropout = network.config, network.dropout
+        self.weights = dict(network.named_parameters())
+
+    def _gates(self, inputs: Tensor, name: str, changes: Changes) -> Tensor:
+        """Dropout of all that a recurrent layer reads from below."""
+        return super()._gates(self.dropout(inputs), name, changes)
+
+
+class Hypernetwork(UserEmbedding):
+    """A network whose weights are written for whoever is typing, from a learned vector of theirs.
+
+    Parameters
+    ----------
+    network : GeneratedNetwork
+    users : array_like
+        Ids of the users it knows, ascending.
+    vectors : np.ndarray
+        One row a user and a last one for *anyone*, ``(users + 1, size)``.
+    """
+
+    def for_user(self, user: int | None = None) -> BaseModel:
+        """A plain model with this user's weights, written once: it costs what a base model costs.
+
+        Parameters
+        ----------
+        user : int, optional
+            A known user; anyone, where not given.
+
+        Returns
+        -------
+        companion.pytorch.base_model.BaseModel
+            A copy: it does not change when this network is trained on.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the user is not known.
+        """
+        model = BaseModel(self.vocabulary_size, self.network.config).to(self.rows.device)
+        users = None if user is None else np.array([user])
+        with evaluating(self):
+            vector = self.vectors(self._rows(self._known(users, 1), 1))  # (1, size)
+            changes = self.network.begin_with(vector)[-1]
+        with torch.no_grad():
+            for name, weight in model.named_parameters():
+                weight.copy_(self.network.stacked.changed(name, changes)[0])
+        return model.eval()
+
+
+def trained(
+    data: Split,
+    base: BaseModel,
+    config: HypernetworkConfig = HypernetworkConfig(),
+    training: TrainingConfig = HYPERNETWORK_TRAINING,
+    progress: bool | None = None,
+) -> tuple[Hypernetwork, History]:
+    """A hypernetwork trained on `data` from a base model on, kept as base models are.
+
+    Parameters
+    ----------
+    data : Split
+    base : companion.pytorch.base_model.BaseModel
+        Where the network's weights start; all of them are trained on. It is not changed.
+    config : HypernetworkConfig
+    training : TrainingConfig
+        Its seed decides the first vectors and generators too.
+    progress : bool, optional
+        Whether to show a bar; if not given, in a terminal and a notebook.
+
+    Returns
+    -------
+    model : Hypernetwork
+        In evaluation mode.
+    history : History
+    """
+
+    def make() -> tuple[Hypernetwork, History]:
+        model = from_base(base, data.known_users, config, training.seed)
+        history = training_loop.train(model, data, training, progress)
+        with torch.no_grad():  # as they are stored
+            model.vectors.weight.copy_(model.vectors.weight.half())
+        return model, history
+
+    key = {
+        "name": "hypernetwork pytorch",
+        "base": base_model.fingerprint(base),
+        "config": config,
+        "training": training,
+        "vectors": [VECTOR_SPREAD, STORED],
+        "framework": torch.__version__,
+    }
+    return kept_training(key, data, (*_code(), training_loop, personal), make, _save, _load)
+
+
+def from_base(
+    base: BaseModel,
+    users: Sequence[int] | np.ndarray,
+    config: HypernetworkConfig = HypernetworkConfig(),
+    seed: int = 0,
+) -> Hypernetwork:
+    """An untrained hypernetwork on top of a base model: at first, it predicts as that does.
+
+    The first vectors are drawn at random, since all changes that are written start at zero.
+    """
+    network = GeneratedNetwork(base.vocabulary_size, config, base.config, seed)
+    with torch.no_grad():
+        for name, weight in base.named_parameters():
+            network.get_parameter(name).copy_(weight)
+    vectors = first_vectors(len(users), config.size, seed)
+    return Hypernetwork(network, users, vectors).to(base.output.bias.device)
+
+
+def fitted(
+    model: Hypernetwork, corpus: Corpus, config: FittingConfig = FittingConfig()
+) -> PersonalStates:
+    """What :func:`fit` gives, from the cache folder if it was fitted before."""
+    key = {
+        "name": "hypernetwork vectors pytorch",
+        "model": fingerprint(model),
+        "users": files.fingerprint({"vectors": model.vectors.weight.detach().cpu().numpy()}),
+        "config": config,
+        "framework": torch.__version__,
+    }
+    return kept_states(key, corpus, _code(), lambda: fit(model, corpus, config))
+
+
+def save(model: Hypernetwork, path: str | PathLike[str]) -> None:
+    """Write a model, with the vectors of its users, to a safetensors file."""
+    _save(model, path)
+
+
+def load(path: str | PathLike[str]) -> Hypernetwork:
+    """Read a model that :func:`save` wrote, in evaluation mode.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    companion.files.CorruptedFileError
+        If the file is truncated or was altered.
+    """
+    return _load(path)[0]
+
+
+def _written(made: nn.ModuleList, vectors: Tensor) -> Changes:
+    """What these generators write for vectors ``(batch, size)``."""
+    written: Changes = {}
+    for generator in made:
+        written |= generator(vectors)
+    return written
+
+
+def _code() -> tuple[ModuleType, ...]:
+    """The modules that decide what a hypernetwork predicts."""
+    return sys.modules[__name__], generators, stacked, user_embeddings, base_model
+
+
+def _save(model: Hypernetwork, path: str | PathLike[str], **more: Any) -> None:
+    user_embeddings.save_as(KIND, model, path, **more)
+
+
+def _load(path: str | PathLike[str]) -> tuple[Hypernetwork, dict[str, Any]]:
+    """The model in a file, and what else its metadata holds."""
+
+    def make(words: int, config: dict[str, Any], base: BaseModelConfig) -> GeneratedNetwork:
+        return GeneratedNetwork(words, HypernetworkConfig(**config), base)
+
+    network, users, vectors, metadata = user_embeddings.load_as(KIND, path, make)
+    return Hypernetwork(network, users, vectors).eval(), metadata
+
+
+__all__ = [
+    "GeneratedNetwork",
+    "Hypernetwork",
+    "fingerprint",
+    "fit",
+    "fitted",
+    "from_base",
+    "load",
+    "save",
+    "trained",
+]
