@@ -25,7 +25,7 @@ RESULTS = Path(__file__).with_name("results.json")
 BENCHMARKS = [
     *(
         (name, framework)
-        for name in ("training", "bucketing", "suggestion", "personalizing")
+        for name in ("training", "bucketing", "suggestion", "personalizing", "generating")
         for framework in FRAMEWORKS
     ),
     ("importing", None),

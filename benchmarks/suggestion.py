@@ -87,13 +87,13 @@ def _faster(carried: Keyboard, vocabulary: Any, reader: Reader, small: bool) -> 
     again = Keyboard(Rereading(reader), vocabulary)
     times = 20 if small else 50  # short turns: what else the machine does hits both of a pair
     return ratio(
-        ours=lambda: _typical(carried, times),
-        plain=lambda: _typical(again, times),
+        ours=lambda: typical(carried, times),
+        plain=lambda: typical(again, times),
         rounds=1 if small else 41,
     )
 
 
-def _typical(keyboard: Keyboard, times: int) -> float:
+def typical(keyboard: Keyboard, times: int) -> float:
     """Median seconds of a suggestion after one more word."""
     words = list(range(len(SPECIAL_TOKENS), len(SPECIAL_TOKENS) + PREFIX))
     taken = []

@@ -63,7 +63,7 @@ def ours(framework: str, data: Split, config: TrainingConfig) -> float:
     model = twin(framework, "base_model").BaseModel(len(data.vocabulary), MODEL)
     with patch("time.perf_counter", clock):
         history = twin(framework, "training").train(model, data, config, progress=False)
-    return _typical(history.seconds)
+    return typical_epoch(history.seconds)
 
 
 def bare_pytorch(data: Split, order: Order, config: TrainingConfig) -> float:
@@ -88,7 +88,7 @@ def bare_pytorch(data: Split, order: Order, config: TrainingConfig) -> float:
             nn.utils.clip_grad_norm_(weights, config.clip)
             adam.step()
         ends.append(clock())
-    return _typical(ends)
+    return typical_epoch(ends)
 
 
 def bare_keras(data: Split, order: Order, config: TrainingConfig) -> float:
@@ -119,7 +119,7 @@ def bare_keras(data: Split, order: Order, config: TrainingConfig) -> float:
     stored = tf.data.Dataset.from_generator(stream, output_signature=signature).prefetch(2)
     options = {"epochs": len(order), "steps_per_epoch": len(order[0]), "shuffle": False}
     model.fit(stored, callbacks=[watch], verbose=0, **options)
-    return _typical(ends)
+    return typical_epoch(ends)
 
 
 def _order(data: Split, config: TrainingConfig, epoch: int) -> list[np.ndarray]:
@@ -133,6 +133,6 @@ def _texts(data: Split) -> list[np.ndarray]:
     return [np.concatenate([[BEGIN], text, [END]], dtype=np.int32) for text in texts]
 
 
-def _typical(ends: list[float]) -> float:
+def typical_epoch(ends: list[float]) -> float:
     """Seconds from the end of one epoch to that of the next."""
     return median(after - before for before, after in pairwise(ends))

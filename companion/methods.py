@@ -174,8 +174,8 @@ class HypernetworkConfig:
     size: int = 128
     input: str = "none"
     hidden: str = "none"
-    output: str = "low rank"
-    biases: tuple[str, ...] = ("words",)
+    output: str = "scale"
+    biases: tuple[str, ...] = ("words", "gates")
     rank: int = 8
     chunk: int = 1024
     user_dropout: float = 0.15

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import common, fine_tuning, importing, personalizing, run, user_embeddings
+from benchmarks import hypernetworks as hyper
 from benchmarks import user_heads as heads
 from benchmarks.common import Row
 from companion.corpora import Corpus, split
@@ -99,6 +100,16 @@ def test_the_sweep_of_user_heads_was_measured_with_the_settings_of_today():
     for name, measured in results.items():
         assert measured["config"] == heads.settings(name), name
     assert [float(d) for d in results[heads.DOUBT]["validation_loss_by_doubt"]] == [*heads.DOUBTS]
+
+
+def test_the_sweep_of_hypernetworks_was_measured_with_the_settings_of_today():
+    results = json.loads(hyper.RESULTS.read_text())
+    assert set(results) == {*hyper.VARIANTS, hyper.SHUFFLED, hyper.NONZERO, hyper.FITTING}
+    for name, measured in results.items():
+        assert measured["config"] == hyper.settings(name), name
+    for name in (*hyper.VARIANTS, hyper.SHUFFLED, hyper.NONZERO):
+        low, high = results[name]["interval"]
+        assert low < results[name]["captured"] < high
 
 
 def test_whom_evidence_names_is_counted_by_message():

@@ -1,0 +1,82 @@
+"""Weights written for each user against weights that stay: what a hypernetwork costs.
+
+Training: seconds of the processor for an epoch, against an epoch of the base model on the same
+messages in the same order. Serving: one suggestion for a user whose weights are written once and
+kept, against one by the base model.
+"""
+
+from __future__ import annotations
+
+from time import process_time as clock
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from companion.corpora import Split, messages
+from companion.keyboard import Keyboard
+from companion.methods import HypernetworkConfig
+from companion.settings import TrainingConfig
+
+from .common import FRAMEWORKS, Row, ratio, twin
+from .suggestion import typical
+from .training import training_text, typical_epoch
+
+EPOCH_BAR, SUGGESTION_BAR = 2.0, 1.1
+SETTINGS = {
+    "the default": HypernetworkConfig(),
+    "low-rank changes of every matrix": HypernetworkConfig(
+        input="low rank", hidden="low rank", output="low rank", rank=4
+    ),
+}
+
+
+def rows(framework: str, small: bool = False) -> list[Row]:
+    """How many times as long as with the base model."""
+    name = f"hypernetwork in {FRAMEWORKS[framework]}"
+    data = training_text(1200 if small else 4800)
+    found = [
+        Row(
+            f"{name}: an epoch against the base model's, {label}",
+            epoch(framework, data, config, small),
+            "times",
+            EPOCH_BAR,
+            higher=False,
+        )
+        for label, config in SETTINGS.items()
+    ]
+    value = suggestion(framework, small)
+    label = f"{name}: one suggestion, weights kept, against the base model's"
+    return [*found, Row(label, value, "times", SUGGESTION_BAR, higher=False)]
+
+
+def epoch(framework: str, data: Split, config: HypernetworkConfig, small: bool) -> float:
+    """Seconds of an epoch, as a multiple of the base model's."""
+    base = twin(framework, "base_model").BaseModel(len(data.vocabulary))
+    hypernetworks = twin(framework, "hypernetworks")
+
+    def seconds(model: Any) -> float:
+        training = TrainingConfig(epochs=3, patience=9)
+        with patch("time.perf_counter", clock):
+            history = twin(framework, "training").train(model, data, training, progress=False)
+        return typical_epoch(history.seconds)
+
+    return ratio(
+        ours=lambda: seconds(twin(framework, "base_model").BaseModel(len(data.vocabulary))),
+        plain=lambda: seconds(hypernetworks.from_base(base, np.arange(data.train.n_users), config)),
+        rounds=1 if small else 5,
+    )
+
+
+def suggestion(framework: str, small: bool) -> float:
+    """Seconds of a suggestion after one more word, as a multiple of the base model's."""
+    data, _ = messages()
+    base = twin(framework, "base_model").BaseModel(len(data.vocabulary))
+    model = twin(framework, "hypernetworks").from_base(base, data.known_users)
+    keyboards = [Keyboard(one, data.vocabulary) for one in (base, model.for_user(0))]
+    times = 20 if small else 50
+    return ratio(
+        ours=lambda: typical(keyboards[0], times),
+        plain=lambda: typical(keyboards[1], times),
+        rounds=1 if small else 41,
+    )

@@ -1,0 +1,132 @@
+"""Which weights are written for each user, and how: a sweep for the book.
+
+``python -m benchmarks.hypernetworks`` trains every variant on Messages in PyTorch and keeps what
+they reach in ``benchmarks/hypernetworks.json``, which the chapter's notebooks read: no notebook has
+the time for it. What is there with the same settings is not measured again; delete the file to have
+all of it anew.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from companion import measure
+from companion.corpora import messages
+from companion.methods import FittingConfig, HypernetworkConfig
+from tools import environment
+
+from .user_embeddings import captured, shuffle_users
+
+RESULTS = Path(__file__).with_suffix(".json")
+DEFAULT = HypernetworkConfig()
+WORDS = replace(DEFAULT, input="none", hidden="none", output="none", biases=("words",))
+LOW_RANK = replace(WORDS, output="low rank", rank=4)
+AXIS = {
+    "bias of the words": WORDS,
+    "and of the gates": replace(WORDS, biases=("words", "gates")),
+    "scale of the output": replace(WORDS, output="scale"),
+    "scale of the output, bias of the gates": DEFAULT,
+    "scale of every matrix": replace(DEFAULT, input="scale", hidden="scale", output="scale"),
+    "low rank, output": LOW_RANK,
+    "low rank, recurrent": replace(WORDS, input="low rank", hidden="low rank", rank=4),
+    "chunks, output": replace(WORDS, output="chunks"),
+    "chunks, every matrix": replace(WORDS, input="chunks", hidden="chunks", output="chunks"),
+}
+VARIANTS = AXIS | {
+    "low rank, output, rank 1": replace(LOW_RANK, rank=1),
+    "low rank, output, rank 16": replace(LOW_RANK, rank=16),
+}
+SHUFFLED, NONZERO = "shuffled users", "not zero at first"
+FITTING = "fitting"
+PULLS = (0.1, 0.3, 1.0)
+
+
+def main() -> None:
+    """Measure what has not been measured yet."""
+    environment.apply()
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    measures = dict.fromkeys((*VARIANTS, SHUFFLED, NONZERO), trained) | {FITTING: fitting}
+    for name, measured in measures.items():
+        if name not in results or settings(name) != results[name]["config"]:
+            results[name] = {"config": settings(name), **measured(name)}
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        print(name, results[name])
+
+
+def settings(name: str) -> dict[str, Any]:
+    """The settings of a training as JSON gives them back."""
+    return json.loads(json.dumps(asdict(VARIANTS.get(name, DEFAULT))))
+
+
+def trained(name: str) -> dict[str, Any]:
+    """What one variant reaches on the test messages of known users, and as anyone on new ones."""
+    from companion.methods import HYPERNETWORK_TRAINING
+    from companion.pytorch import base_model, hypernetworks, training
+
+    data, truth = messages()
+    base, _ = base_model.trained(data, progress=False)
+    config = VARIANTS.get(name, DEFAULT)
+    if name == NONZERO:
+        model = as_the_framework_begins(base, data.known_users)
+        history = training.train(model, data, HYPERNETWORK_TRAINING, progress=False)
+    else:
+        on = shuffle_users(data) if name == SHUFFLED else data
+        model, history = hypernetworks.trained(on, base, config, progress=False)
+    anyone = measure.loss(measure.score(lambda tokens, _: model.log_probs(tokens), data.new_test))
+    return captured(measure.score_targets(model.log_probs, data.test), data, truth) | {
+        "shared": sum(weight.numel() for weight in model.network.generators.parameters()),
+        "written": written(model),
+        "first_loss": history.steps[0],
+        "training_loss": history.training[-1],
+        "validation_loss": history.best_loss,
+        "anyone_minus_base": anyone - training.evaluate(base, data.new_test),
+    }
+
+
+def as_the_framework_begins(base: Any, users: Any) -> Any:
+    """A hypernetwork whose vectors and generators start as PyTorch starts such layers."""
+    import torch
+
+    from companion.pytorch import hypernetworks
+
+    model = hypernetworks.from_base(base, users)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model.vectors.reset_parameters()
+        for layer in model.network.generators.modules():
+            if isinstance(layer, torch.nn.Linear):
+                layer.reset_parameters()
+    return model
+
+
+def written(model: Any) -> int:
+    """Numbers that are written for one user."""
+    _, changes = model.begin(1, model.known_users[:1])
+    return sum(change.numel() for change in changes.values())
+
+
+def fitting(name: str) -> dict[str, Any]:
+    """How hard the vectors of new users should be pulled to the typical one.
+
+    Chosen on validation text: every fourth known user is fitted anew to their first twenty
+    messages, as if they were new.
+    """
+    from companion.pytorch import base_model, hypernetworks
+
+    data, _ = messages()
+    model, _ = hypernetworks.trained(data, base_model.trained(data)[0], progress=False)
+    some = data.known_users[::4]
+    first, later = data.train.of_users(some).first(20), data.validation.of_users(some)
+    losses = {}
+    for pull in PULLS:
+        own = hypernetworks.fit(model, first, replace(FittingConfig(), pull=pull))
+        fitted = model.with_states(own).log_probs
+        losses[str(pull)] = -float(measure.target_log_probs(fitted, later).mean())
+    return {"validation_loss_by_pull": losses}
+
+
+if __name__ == "__main__":
+    main()
