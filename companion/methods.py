@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .settings import TrainingConfig, check_integer, check_number
+from .settings import BaseModelConfig, TrainingConfig, check_integer, check_number
 
 STORED = "float16"  # what the numbers of a user's vector are stored as: two bytes each
 VECTOR_SPREAD = 0.1  # standard deviation of the first, random vectors
@@ -198,6 +198,20 @@ class HypernetworkConfig:
     def placements(self) -> tuple[str, ...]:
         """Where the network reads the vector itself: nowhere."""
         return ()
+
+    def check_writable(self, base: BaseModelConfig) -> None:
+        """Refuse to write an output layer that is the embedding: the words read would change, too.
+
+        Raises
+        ------
+        ValueError
+            If the base model has no matrix of its own behind the last hidden state.
+        """
+        if self.output != "none" and base.tied and base.embedding == base.hidden:
+            raise ValueError(
+                f"output must be 'none', not {self.output!r}, where the output layer is the "
+                "embedding: a tied base model whose embedding is as large as hidden"
+            )
 
 
 USER_EMBEDDING_TRAINING = TrainingConfig(epochs=5, learning_rate=7e-3)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import tensorflow as tf
 from keras import ops
 
-from companion.stacks import DOWN, UP
+from companion.stacks import DOWN, SCALE, UP
 
 from .base_model import BaseModel
 
@@ -20,7 +20,8 @@ class StackedNetwork:
 
     A change has the name of the weight and its shape behind the axis of users, or is the product
     of two narrow matrices, ``name + DOWN`` of shape ``(users, in, rank)`` and ``name + UP`` of
-    shape ``(users, rank, out)``. A weight without a change is everybody's.
+    shape ``(users, rank, out)``, or multiplies what a matrix reads, ``name + SCALE`` of shape
+    ``(users, in)``. A weight without a change is everybody's.
 
     Parameters
     ----------
@@ -67,6 +68,18 @@ class StackedNetwork:
             hidden = self._times(hidden, "projection/kernel", changes)  # (users, n, embedding)
         matrix = "embedding" if self.config.tied else "output/kernel"
         return self._times(hidden, matrix, changes) + self._vector("output/bias", changes)
+
+    def changed(self, name: str, changes: Changes) -> tf.Tensor:
+        """A weight with each user's change in it, ``(users, ...)``; ``(1, ...)`` without any."""
+        weight, words_first = self.weights[name][None], name == "embedding"
+        if name in changes:
+            return weight + changes[name]
+        if name + DOWN in changes:
+            own = changes[name + DOWN] @ changes[name + UP]  # (users, in, out)
+            return weight + (ops.transpose(own, (0, 2, 1)) if words_first else own)
+        if name + SCALE in changes:
+            return weight * (1 + ops.expand_dims(changes[name + SCALE], 1 if words_first else 2))
+        return weight
 
     def words_apart(self, hidden: tf.Tensor, changes: Changes) -> tf.Tensor | float:
         """What changes behind the recurrent layers add to the logits, ``(users, n, word)``.
@@ -160,6 +173,9 @@ class StackedNetwork:
         if name + DOWN in changes:
             down, up = changes[name + DOWN], changes[name + UP]
             return lambda inputs: tf.tensordot(inputs, weight, 1) + inputs @ down @ up
+        if name + SCALE in changes:
+            factors = 1 + changes[name + SCALE][:, None]  # (users, 1, in)
+            return lambda inputs: tf.tensordot(inputs * factors, weight, 1)
         return lambda inputs: tf.tensordot(inputs, weight, 1)
 
     def _vector(self, name: str, changes: Changes) -> tf.Tensor:

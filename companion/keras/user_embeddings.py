@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from os import PathLike
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from companion.methods import (
     USER_EMBEDDING_TRAINING,
     VECTOR_SPREAD,
     FittingConfig,
+    HypernetworkConfig,
     UserEmbeddingConfig,
 )
 from companion.personal import (
@@ -54,7 +55,7 @@ class ConditionedNetwork(BaseModel):
     Parameters
     ----------
     vocabulary_size : int
-    config : UserEmbeddingConfig
+    config : UserEmbeddingConfig or HypernetworkConfig
         The size of the vector, and its placements.
     base : BaseModelConfig
     seed : int
@@ -69,7 +70,7 @@ class ConditionedNetwork(BaseModel):
     def __init__(
         self,
         vocabulary_size: int,
-        config: UserEmbeddingConfig = UserEmbeddingConfig(),
+        config: UserEmbeddingConfig | HypernetworkConfig = UserEmbeddingConfig(),
         base: BaseModelConfig = BaseModelConfig(),
         seed: int = 0,
     ) -> None:
@@ -132,7 +133,7 @@ class ConditionedNetwork(BaseModel):
         return self.words(hidden, vectors), (*state, vectors)
 
     @property
-    def _reads_early(self) -> bool:
+    def reads_early(self) -> bool:
         """Whether a vector enters the recurrent layers."""
         return not {"input", "state"}.isdisjoint(self.reading.placements)
 
@@ -299,7 +300,7 @@ class UserEmbedding(keras.Model):
         states.check_made_for(fingerprint(self))
         anyone = self.vectors.embeddings.numpy()[-1:]
         vectors = table_of(states, anyone)
-        return UserEmbedding(self.network, states.users, vectors)
+        return type(self)(self.network, states.users, vectors)
 
     def _rows(self, users: tf.Tensor | None, messages: int) -> tf.Tensor:
         """Rows of the table of vectors, ``(messages,)``; the last one is anyone's."""
@@ -478,7 +479,7 @@ class _Batch(NamedTuple):
 
     def loss(self, network: ConditionedNetwork, vectors: tf.Tensor) -> tf.Tensor:
         """Summed loss of the batch, nats, read with these vectors ``(batch, size)``."""
-        hidden = network.hidden(self.read, vectors) if network._reads_early else self.read
+        hidden = network.hidden(self.read, vectors) if network.reads_early else self.read
         logits = network.words(hidden, vectors[:, None])  # (batch, time, word)
         tokens = ops.count_nonzero(self.targets)
         return training_loop.masked_loss(logits, self.targets) * ops.cast(tokens, logits.dtype)
@@ -490,15 +491,15 @@ def _read_once(network: ConditionedNetwork, corpus: Corpus, rows: np.ndarray) ->
     for messages in epoch_batches(corpus.lengths, FITTING_BATCH, seed=0, epoch=0, pool=len(corpus)):
         inputs, targets = corpus.padded(messages)
         read = ops.convert_to_tensor(network._tokens(inputs, ndim=2))
-        if not network._reads_early:
+        if not network.reads_early:
             read = network._hidden(read, ops.zeros((len(inputs), network.reading.size)))
         own = ops.convert_to_tensor(rows[corpus.users[messages]])
         batches.append(_Batch(read, ops.convert_to_tensor(targets), own))
     return batches
 
 
-def _save(model: UserEmbedding, path: str | PathLike[str], **more: Any) -> None:
-    """Network, vectors, configurations and more in one file."""
+def save_as(kind: str, model: UserEmbedding, path: str | PathLike[str], **more: Any) -> None:
+    """Write network, vectors, configurations and more to one file of this kind."""
     arrays = {f"network/{n}": w for n, w in base_model.weights_of(model.network).items()}
     arrays |= {"vectors": model.vectors.embeddings.numpy().astype(STORED)}
     metadata = {
@@ -506,20 +507,33 @@ def _save(model: UserEmbedding, path: str | PathLike[str], **more: Any) -> None:
         "config": asdict(model.network.reading),
         "base": asdict(model.network.config),
     }
-    files.save_arrays(path, arrays | {"users": model.known_users}, KIND, {**metadata, **more})
+    files.save_arrays(path, arrays | {"users": model.known_users}, kind, {**metadata, **more})
+
+
+def load_as(
+    kind: str, path: str | PathLike[str], make_network: Callable[..., ConditionedNetwork]
+) -> tuple[ConditionedNetwork, np.ndarray, np.ndarray, dict[str, Any]]:
+    """What :func:`save_as` wrote: the network, its users, their vectors, and all metadata."""
+    arrays, metadata = files.load_arrays(path, kind)
+    users, vectors = arrays.pop("users"), arrays.pop("vectors")
+    base = BaseModelConfig(**metadata["base"])
+    network = make_network(metadata["vocabulary_size"], metadata["config"], base)
+    base_model.assign(network, {n.removeprefix("network/"): a for n, a in arrays.items()}, path)
+    return network, users, vectors.astype(np.float32), metadata
+
+
+def _save(model: UserEmbedding, path: str | PathLike[str], **more: Any) -> None:
+    save_as(KIND, model, path, **more)
 
 
 def _load(path: str | PathLike[str]) -> tuple[UserEmbedding, dict[str, Any]]:
     """The model in a file, and what else its metadata holds."""
-    arrays, metadata = files.load_arrays(path, KIND)
-    users, vectors = arrays.pop("users"), arrays.pop("vectors")
-    network = ConditionedNetwork(
-        metadata["vocabulary_size"],
-        UserEmbeddingConfig(**metadata["config"]),
-        BaseModelConfig(**metadata["base"]),
-    )
-    base_model.assign(network, {n.removeprefix("network/"): a for n, a in arrays.items()}, path)
-    return UserEmbedding(network, users, vectors.astype(np.float32)), metadata
+
+    def make(words: int, config: dict[str, Any], base: BaseModelConfig) -> ConditionedNetwork:
+        return ConditionedNetwork(words, UserEmbeddingConfig(**config), base)
+
+    network, users, vectors, metadata = load_as(KIND, path, make)
+    return UserEmbedding(network, users, vectors), metadata
 
 
 __all__ = [

@@ -154,3 +154,6 @@ class Chunks(nn.Module):
             nn.init.xavier_uniform_(layer.weight, generator=generator)
         nn.init.zeros_(self.of_user.bias)
         nn.init.zeros_(self.write.weight)
+
+
+__all__ = ["Bias", "Chunks", "LowRank", "Scale"]

@@ -50,6 +50,11 @@ class GeneratedNetwork(ConditionedNetwork):
         The size of the vector, which weights are written, and how.
     base : BaseModelConfig
     seed : int
+
+    Raises
+    ------
+    ValueError
+        If the output matrix is to be written, and the base model's is its embedding.
     """
 
     def __init__(
@@ -101,6 +106,7 @@ class GeneratedNetwork(ConditionedNetwork):
 
     def _build(self, config: BaseModelConfig) -> None:
         """The base model's layers, and the generators of their weights."""
+        self.reading.check_writable(config)
         super()._build(config)
         shapes = {name: tuple(w.shape) for name, w in self.named_parameters()}
         inputs = {name: self.reading.input for name in shapes if "weight_ih" in name}

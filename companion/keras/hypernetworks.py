@@ -1,0 +1,374 @@
+"""Hypernetworks in Keras: a network that writes another network's weights for each user."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from types import ModuleType
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from companion import files, personal
+from companion.corpora import Corpus, Split
+from companion.history import History
+from companion.methods import (
+    HYPERNETWORK_TRAINING,
+    STORED,
+    VECTOR_SPREAD,
+    FittingConfig,
+    HypernetworkConfig,
+)
+from companion.personal import PersonalStates, first_vectors
+from companion.settings import BaseModelConfig, TrainingConfig
+from companion.stacks import DOWN, SCALE
+from companion.trainings import kept_states, kept_training
+
+from . import base_model, generators, stacked, user_embeddings
+from . import training as training_loop
+from .base_model import BaseModel
+from .generators import Bias, Chunks, LowRank, Scale
+from .stacked import Changes, StackedNetwork, State
+from .user_embeddings import ConditionedNetwork, UserEmbedding, fingerprint, fit
+
+KIND = "hypernetwork in Keras"
+
+
+class GeneratedNetwork(ConditionedNetwork):
+    """The base model's network, with weights that are written anew for every vector.
+
+    What the generators write is a change of the base model's weights, of the same form as
+    fine-tuning learns. At first it is zero. It is written once for a message, not at every step.
+
+    Parameters
+    ----------
+    vocabulary_size : int
+    config : HypernetworkConfig
+        The size of the vector, which weights are written, and how.
+    base : BaseModelConfig
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        If the output matrix is to be written, and the base model's is its embedding.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        config: HypernetworkConfig = HypernetworkConfig(),
+        base: BaseModelConfig = BaseModelConfig(),
+        seed: int = 0,
+    ) -> None:
+        config.check_writable(base)
+        super().__init__(vocabulary_size, config, base, seed)
+        seeds = keras.random.SeedGenerator(seed)
+        for part in self.generators.values():
+            for each in part:
+                each.initialize(seeds)
+        self.stacked = _TrainedNetwork(self)
+
+    def build(self, input_shape: Any = None) -> None:
+        """The base model's weights, and the generators of them."""
+        super().build()
+        weights = super()._named()
+        shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+        layers = [f"recurrent/{place}" for place in range(self.config.layers)]
+        inputs = {f"{layer}/kernel": self.reading.input for layer in layers}
+        hiddens = {f"{layer}/recurrent_kernel": self.reading.hidden for layer in layers}
+        gates = [f"{layer}/bias" for layer in layers]
+        last = "output/kernel" if self.projection is None else "projection/kernel"
+        self.generators = {
+            "recurrent": self._generators(inputs | hiddens, gates, "gates", shapes),
+            "output": self._generators(
+                {last: self.reading.output}, ["output/bias"], "words", shapes
+            ),
+        }
+
+    def hidden(self, tokens: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
+        """Hidden states of the last recurrent layer, ``(batch, time, hidden)``."""
+        if not self.reads_early:  # the framework's own layer
+            return super().hidden(tokens, vectors)
+        hidden, _ = self.stacked.hidden(tokens[:, None], self.recurrent_changes(vectors))
+        return hidden[:, 0]
+
+    def words(self, hidden: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
+        """Logits ``(batch, time, word)`` of states ``(batch, time, hidden)``.
+
+        The vectors are ``(batch, 1, size)``: the same at every step.
+        """
+        changes = self.output_changes(vectors[:, 0])
+        return self.stacked.words(self.dropouts[-1](hidden), changes)
+
+    def begin_with(self, vectors: tf.Tensor) -> tuple[State, Changes]:
+        """The state before any token; its last part is what was written for these vectors."""
+        zeros = self.stacked._zeros(len(vectors), 1)
+        changes = self.recurrent_changes(vectors) | self.output_changes(vectors)
+        return [zeros] * self.config.layers, changes
+
+    def advance(self, tokens: tf.Tensor, state: tuple[State, Changes]) -> tuple[tf.Tensor, tuple]:
+        """Logits ``(batch, word)`` after one more token ``(batch,)``, and the state then."""
+        carried, changes = state
+        hidden, carried = self.stacked.hidden(tokens[:, None, None], changes, carried)
+        return self.stacked.words(hidden[:, 0], changes)[:, 0], (carried, changes)
+
+    @property
+    def reads_early(self) -> bool:
+        """Whether weights of the recurrent layers are written."""
+        return len(self.generators["recurrent"]) > 0
+
+    def recurrent_changes(self, vectors: tf.Tensor) -> Changes:
+        """Changes of the recurrent layers' weights, for vectors ``(batch, size)``."""
+        written = _written(self.generators["recurrent"], vectors)
+        return _of_gru(written) if self.config.cell == "gru" else written
+
+    def output_changes(self, vectors: tf.Tensor) -> Changes:
+        """Changes of the weights behind the recurrent layers, for vectors ``(batch, size)``."""
+        return _written(self.generators["output"], vectors)
+
+    def _generators(
+        self,
+        ways: Mapping[str, str],
+        biases: Sequence[str],
+        called: str,
+        shapes: Mapping[str, tuple[int, ...]],
+    ) -> list[keras.layers.Layer]:
+        """Generators of these matrices, and of these biases where their kind is asked for."""
+        reading = self.reading
+        make = {
+            "scale": lambda name: Scale(name, shapes[name], reading.size),
+            "low rank": lambda name: LowRank(name, shapes[name], reading.size, reading.rank),
+        }
+        made = [make[way](name) for name, way in ways.items() if way in make]
+        whole = {name: shapes[name] for name, way in ways.items() if way == "chunks"}
+        if whole:
+            made.append(Chunks(whole, reading.size, reading.chunk))
+        if called in reading.biases:  # of a GRU's two rows, one is written
+            made += [Bias(name, shapes[name][-1:], reading.size) for name in biases]
+        return made
+
+    def _named(self) -> dict[str, keras.Variable]:
+        weights = super()._named()
+        for part, made in self.generators.items():
+            for place, generator in enumerate(made):
+                named = _weights_of(generator).items()
+                weights |= {f"generators/{part}/{place}/{name}": w for name, w in named}
+        return weights
+
+
+class _TrainedNetwork(StackedNetwork):
+    """The network of each message, the base model's weights being trained, with dropout."""
+
+    def __init__(self, network: BaseModel) -> None:
+        super().__init__(network)
+        self.dropouts = {f"recurrent/{place}": d for place, d in enumerate(network.dropouts)}
+
+    def _gates(self, inputs: tf.Tensor, layer: str, bias: tf.Tensor, changes: Changes) -> tf.Tensor:
+        """Dropout of all that a recurrent layer reads from below."""
+        return super()._gates(self.dropouts[layer](inputs), layer, bias, changes)
+
+
+class Hypernetwork(UserEmbedding):
+    """A network whose weights are written for whoever is typing, from a learned vector of theirs.
+
+    Parameters
+    ----------
+    network : GeneratedNetwork
+    users : array_like
+        Ids of the users it knows, ascending.
+    vectors : np.ndarray
+        One row a user and a last one for *anyone*, ``(users + 1, size)``.
+    """
+
+    def for_user(self, user: int | None = None) -> BaseModel:
+        """A plain model with this user's weights, written once: it costs what a base model costs.
+
+        Parameters
+        ----------
+        user : int, optional
+            A known user; anyone, where not given.
+
+        Returns
+        -------
+        companion.keras.base_model.BaseModel
+            A copy: it does not change when this network is trained on.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the user is not known.
+        """
+        model = BaseModel(self.vocabulary_size, self.network.config)
+        vector = self._vectors_of(None if user is None else np.array([user]), 1)  # (1, size)
+        _, changes = self.network.begin_with(vector)
+        for name, weight in model._named().items():
+            weight.assign(self.network.stacked.changed(name, changes)[0])
+        return model
+
+
+def trained(
+    data: Split,
+    base: BaseModel,
+    config: HypernetworkConfig = HypernetworkConfig(),
+    training: TrainingConfig = HYPERNETWORK_TRAINING,
+    progress: bool | None = None,
+) -> tuple[Hypernetwork, History]:
+    """A hypernetwork trained on `data` from a base model on, kept as base models are.
+
+    Parameters
+    ----------
+    data : Split
+    base : companion.keras.base_model.BaseModel
+        Where the network's weights start; all of them are trained on. It is not changed.
+    config : HypernetworkConfig
+    training : TrainingConfig
+        Its seed decides the first vectors and generators too.
+    progress : bool, optional
+        Whether to show a bar; if not given, in a terminal and a notebook.
+
+    Returns
+    -------
+    model : Hypernetwork
+    history : History
+    """
+
+    def make() -> tuple[Hypernetwork, History]:
+        model = from_base(base, data.known_users, config, training.seed)
+        history = training_loop.train(model, data, training, progress)
+        vectors = model.vectors.embeddings
+        vectors.assign(vectors.numpy().astype(STORED))  # as they are stored
+        return model, history
+
+    key = {
+        "name": "hypernetwork keras",
+        "base": base_model.fingerprint(base),
+        "config": config,
+        "training": training,
+        "vectors": [VECTOR_SPREAD, STORED],
+        "framework": [keras.__version__, tf.__version__],
+    }
+    return kept_training(key, data, (*_code(), training_loop, personal), make, _save, _load)
+
+
+def from_base(
+    base: BaseModel,
+    users: Sequence[int] | np.ndarray,
+    config: HypernetworkConfig = HypernetworkConfig(),
+    seed: int = 0,
+) -> Hypernetwork:
+    """An untrained hypernetwork on top of a base model: at first, it predicts as that does.
+
+    The first vectors are drawn at random, since all changes that are written start at zero.
+    """
+    network = GeneratedNetwork(base.vocabulary_size, config, base.config, seed)
+    weights = network._named()
+    for name, weight in base._named().items():
+        weights[name].assign(weight)
+    vectors = first_vectors(len(users), config.size, seed)
+    return Hypernetwork(network, users, vectors)
+
+
+def fitted(
+    model: Hypernetwork, corpus: Corpus, config: FittingConfig = FittingConfig()
+) -> PersonalStates:
+    """What :func:`fit` gives, from the cache folder if it was fitted before."""
+    key = {
+        "name": "hypernetwork vectors keras",
+        "model": fingerprint(model),
+        "users": files.fingerprint({"vectors": model.vectors.embeddings.numpy()}),
+        "config": config,
+        "framework": [keras.__version__, tf.__version__],
+    }
+    code = *_code(), training_loop
+    return kept_states(key, corpus, code, lambda: fit(model, corpus, config))
+
+
+def save(model: Hypernetwork, path: str | PathLike[str]) -> None:
+    """Write a model, with the vectors of its users, to a safetensors file."""
+    _save(model, path)
+
+
+def load(path: str | PathLike[str]) -> Hypernetwork:
+    """Read a model that :func:`save` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    companion.files.CorruptedFileError
+        If the file is truncated or was altered.
+    """
+    return _load(path)[0]
+
+
+def _written(made: Sequence[keras.layers.Layer], vectors: tf.Tensor) -> Changes:
+    """What these generators write for vectors ``(batch, size)``."""
+    written: Changes = {}
+    for generator in made:
+        written |= generator(vectors)
+    return written
+
+
+def _weights_of(generator: keras.layers.Layer) -> dict[str, keras.Variable]:
+    """Weights of a generator, by the names that it gives them and their layers."""
+    found = {}
+    for name, part in vars(generator).items():
+        if isinstance(part, keras.Variable):
+            found[name] = part
+        elif isinstance(part, keras.layers.Layer):
+            found |= {f"{name}/{weight.name}": weight for weight in part.weights}
+    return found
+
+
+def _of_gru(written: Changes) -> Changes:
+    """What was written, with the gates and the bias of a GRU as Keras has them.
+
+    The reset gate is written first, as PyTorch has it: a chunk holds the same numbers in both. Of
+    the two rows of a bias, that of the inputs is written.
+    """
+    changes: Changes = {}
+    for name, change in written.items():
+        if not name.endswith((DOWN, SCALE)):
+            reset, update, new = ops.split(change, 3, axis=-1)
+            change = ops.concatenate([update, reset, new], axis=-1)
+        if name.endswith("bias"):
+            change = ops.stack([change, ops.zeros_like(change)], axis=1)  # (batch, 2, gates)
+        changes[name] = change
+    return changes
+
+
+def _code() -> tuple[ModuleType, ...]:
+    """The modules that decide what a hypernetwork predicts."""
+    return sys.modules[__name__], generators, stacked, user_embeddings, base_model
+
+
+def _save(model: Hypernetwork, path: str | PathLike[str], **more: Any) -> None:
+    user_embeddings.save_as(KIND, model, path, **more)
+
+
+def _load(path: str | PathLike[str]) -> tuple[Hypernetwork, dict[str, Any]]:
+    """The model in a file, and what else its metadata holds."""
+
+    def make(words: int, config: dict[str, Any], base: BaseModelConfig) -> GeneratedNetwork:
+        return GeneratedNetwork(words, HypernetworkConfig(**config), base)
+
+    network, users, vectors, metadata = user_embeddings.load_as(KIND, path, make)
+    return Hypernetwork(network, users, vectors), metadata
+
+
+__all__ = [
+    "GeneratedNetwork",
+    "Hypernetwork",
+    "fingerprint",
+    "fit",
+    "fitted",
+    "from_base",
+    "load",
+    "save",
+    "trained",
+]
