@@ -9,13 +9,15 @@ all of it anew.
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from companion import measure
-from companion.corpora import messages
+from companion.corpora import Corpus, Split, messages
 from companion.methods import FittingConfig, HypernetworkConfig
+from companion.strategies import ADAPTER
 from tools import environment
 
 from .user_embeddings import captured, shuffle_users
@@ -42,6 +44,9 @@ VARIANTS = AXIS | {
 SHUFFLED, NONZERO = "shuffled users", "not zero at first"
 FITTING = "fitting"
 PULLS = (0.1, 0.3, 1.0)
+SMALL_CHANGE = replace(ADAPTER, layers=("output",), rank=1)  # the least that changes a matrix
+CHANGE_PULLS = (5.0, 15.0, 60.0)
+SUPPORTS = (5, 20, 80)
 
 
 def main() -> None:
@@ -109,23 +114,50 @@ def written(model: Any) -> int:
 
 
 def fitting(name: str) -> dict[str, Any]:
-    """How hard the vectors of new users should be pulled to the typical one.
+    """What a new user gets and costs: a vector, or a fine-tuned change of about as many bytes.
 
-    Chosen on validation text: every fourth known user is fitted anew to their first twenty
-    messages, as if they were new.
+    How hard either is held back is chosen on validation text: every fourth known user is taken on
+    with their first twenty messages, as if they were new. Milliseconds are of the processor.
     """
-    from companion.pytorch import base_model, hypernetworks
+    from companion.pytorch import base_model, fine_tuning, hypernetworks
 
-    data, _ = messages()
-    model, _ = hypernetworks.trained(data, base_model.trained(data)[0], progress=False)
+    data, truth = messages()
+    base, _ = base_model.trained(data, progress=False)
+    model, _ = hypernetworks.trained(data, base, progress=False)
+    bounds = measure.bounds(truth, data.new_test)
+
+    def vectors(text: Corpus, pull: float) -> measure.Model:
+        own = hypernetworks.fit(model, text, replace(FittingConfig(), pull=pull))
+        return model.with_states(own).log_probs
+
+    def changes(text: Corpus, pull: float) -> measure.Model:
+        strategy = replace(SMALL_CHANGE, pull=pull)
+        own = fine_tuning.personalize(base, text, strategy=strategy, progress=False)
+        return fine_tuning.FineTuned(base, own).log_probs
+
+    found: dict[str, Any] = {}
+    for way, take_on, pulls in (("vector", vectors, PULLS), ("change", changes, CHANGE_PULLS)):
+        losses = {str(pull): as_if_new(take_on, pull, data) for pull in pulls}
+        pull = float(min(losses, key=losses.get))
+        row: dict[str, Any] = {"validation_loss_by_pull": losses, "captured_new": {}}
+        for n in SUPPORTS:
+            start = time.process_time()
+            fitted = take_on(data.support(n), pull)
+            taken = time.process_time() - start
+            scores = measure.score(fitted, data.new_test)
+            row["captured_new"][str(n)] = float(measure.gain_captured(scores, *bounds))
+        row["milliseconds_per_message"] = 1000 * taken / len(data.support(SUPPORTS[-1]))
+        found[way] = row
+    own = fine_tuning.personalize(base, data.support(5), strategy=SMALL_CHANGE, progress=False)
+    found["change"]["bytes"] = own.bytes_per_user
+    return found
+
+
+def as_if_new(take_on: Any, pull: float, data: Split) -> float:
+    """Loss on the validation text of known users who were taken on with twenty messages."""
     some = data.known_users[::4]
-    first, later = data.train.of_users(some).first(20), data.validation.of_users(some)
-    losses = {}
-    for pull in PULLS:
-        own = hypernetworks.fit(model, first, replace(FittingConfig(), pull=pull))
-        fitted = model.with_states(own).log_probs
-        losses[str(pull)] = -float(measure.target_log_probs(fitted, later).mean())
-    return {"validation_loss_by_pull": losses}
+    fitted = take_on(data.train.of_users(some).first(20), pull)
+    return -float(measure.target_log_probs(fitted, data.validation.of_users(some)).mean())
 
 
 if __name__ == "__main__":
