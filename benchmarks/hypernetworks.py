@@ -41,7 +41,11 @@ VARIANTS = AXIS | {
     "low rank, output, rank 1": replace(LOW_RANK, rank=1),
     "low rank, output, rank 16": replace(LOW_RANK, rank=16),
 }
-SHUFFLED, NONZERO = "shuffled users", "not zero at first"
+SHUFFLED = "shuffled users"
+NONZERO = {
+    "not zero at first": DEFAULT,
+    "low rank, recurrent, not zero at first": AXIS["low rank, recurrent"],
+}
 FITTING = "fitting"
 PULLS = (0.1, 0.3, 1.0)
 SMALL_CHANGE = replace(ADAPTER, layers=("output",), rank=1)  # the least that changes a matrix
@@ -53,7 +57,7 @@ def main() -> None:
     """Measure what has not been measured yet."""
     environment.apply()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    measures = dict.fromkeys((*VARIANTS, SHUFFLED, NONZERO), trained) | {FITTING: fitting}
+    measures = dict.fromkeys((*VARIANTS, SHUFFLED, *NONZERO), trained) | {FITTING: fitting}
     for name, measured in measures.items():
         if name not in results or settings(name) != results[name]["config"]:
             results[name] = {"config": settings(name), **measured(name)}
@@ -63,7 +67,7 @@ def main() -> None:
 
 def settings(name: str) -> dict[str, Any]:
     """The settings of a training as JSON gives them back."""
-    return json.loads(json.dumps(asdict(VARIANTS.get(name, DEFAULT))))
+    return json.loads(json.dumps(asdict((VARIANTS | NONZERO).get(name, DEFAULT))))
 
 
 def trained(name: str) -> dict[str, Any]:
@@ -73,9 +77,9 @@ def trained(name: str) -> dict[str, Any]:
 
     data, truth = messages()
     base, _ = base_model.trained(data, progress=False)
-    config = VARIANTS.get(name, DEFAULT)
-    if name == NONZERO:
-        model = as_the_framework_begins(base, data.known_users)
+    config = (VARIANTS | NONZERO).get(name, DEFAULT)
+    if name in NONZERO:
+        model = as_the_framework_begins(base, data.known_users, config)
         history = training.train(model, data, HYPERNETWORK_TRAINING, progress=False)
     else:
         on = shuffle_users(data) if name == SHUFFLED else data
@@ -91,13 +95,13 @@ def trained(name: str) -> dict[str, Any]:
     }
 
 
-def as_the_framework_begins(base: Any, users: Any) -> Any:
+def as_the_framework_begins(base: Any, users: Any, config: HypernetworkConfig) -> Any:
     """A hypernetwork whose vectors and generators start as PyTorch starts such layers."""
     import torch
 
     from companion.pytorch import hypernetworks
 
-    model = hypernetworks.from_base(base, users)
+    model = hypernetworks.from_base(base, users, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model.vectors.reset_parameters()

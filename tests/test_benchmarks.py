@@ -104,10 +104,10 @@ def test_the_sweep_of_user_heads_was_measured_with_the_settings_of_today():
 
 def test_the_sweep_of_hypernetworks_was_measured_with_the_settings_of_today():
     results = json.loads(hyper.RESULTS.read_text())
-    assert set(results) == {*hyper.VARIANTS, hyper.SHUFFLED, hyper.NONZERO, hyper.FITTING}
+    assert set(results) == {*hyper.VARIANTS, hyper.SHUFFLED, *hyper.NONZERO, hyper.FITTING}
     for name, measured in results.items():
         assert measured["config"] == hyper.settings(name), name
-    for name in (*hyper.VARIANTS, hyper.SHUFFLED, hyper.NONZERO):
+    for name in (*hyper.VARIANTS, hyper.SHUFFLED, *hyper.NONZERO):
         low, high = results[name]["interval"]
         assert low < results[name]["captured"] < high
 
