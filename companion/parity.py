@@ -11,11 +11,13 @@ from torch import Tensor
 
 from companion.keras import base_model as in_keras
 from companion.keras import fine_tuning as tuned_in_keras
+from companion.keras import hypernetworks as hyper_in_keras
 from companion.keras import user_embeddings as embeddings_in_keras
 from companion.keras import user_heads as heads_in_keras
 from companion.personal import PersonalStates
 from companion.pytorch import base_model as in_pytorch
 from companion.pytorch import fine_tuning as tuned_in_pytorch
+from companion.pytorch import hypernetworks as hyper_in_pytorch
 from companion.pytorch import user_embeddings as embeddings_in_pytorch
 from companion.pytorch import user_heads as heads_in_pytorch
 from companion.stacks import DOWN, UP
@@ -111,6 +113,26 @@ def user_heads_to_pytorch(model: heads_in_keras.UserHeads) -> heads_in_pytorch.U
         for weight, array in zip(twin.evidence_of[name].parameters(), arrays, strict=True):
             _copy(weight, array)
     return twin.eval()
+
+
+def hypernetwork_to_keras(model: hyper_in_pytorch.Hypernetwork) -> hyper_in_keras.Hypernetwork:
+    """The Keras hypernetwork with the weights, generators and vectors of one in PyTorch."""
+    network = hyper_in_keras.GeneratedNetwork(
+        model.vocabulary_size, model.network.reading, model.network.config
+    )
+    _fill_keras(network, model.network)
+    vectors = _array(model.vectors.weight)
+    return hyper_in_keras.Hypernetwork(network, model.known_users, vectors)
+
+
+def hypernetwork_to_pytorch(model: hyper_in_keras.Hypernetwork) -> hyper_in_pytorch.Hypernetwork:
+    """The PyTorch hypernetwork with the weights, generators and vectors of one in Keras."""
+    network = hyper_in_pytorch.GeneratedNetwork(
+        model.vocabulary_size, model.network.reading, model.network.config
+    )
+    _fill_pytorch(network, model.network)
+    vectors = model.vectors.embeddings.numpy()
+    return hyper_in_pytorch.Hypernetwork(network, model.known_users, vectors)
 
 
 def _fill_keras(twin: in_keras.BaseModel, model: in_pytorch.BaseModel) -> None:
@@ -217,6 +239,8 @@ def _copy(weight: Tensor, array: np.ndarray) -> None:
 __all__ = [
     "fine_tuned_to_keras",
     "fine_tuned_to_pytorch",
+    "hypernetwork_to_keras",
+    "hypernetwork_to_pytorch",
     "to_keras",
     "to_pytorch",
     "user_embedding_to_keras",
