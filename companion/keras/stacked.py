@@ -98,6 +98,9 @@ class StackedNetwork:
         elif name in changes:
             own = hidden @ changes[name]
             apart += own if after is None else tf.tensordot(own, after, 1)
+        elif name + SCALE in changes:
+            own = tf.tensordot(hidden * changes[name + SCALE][:, None], self.weights[name], 1)
+            apart += own if after is None else tf.tensordot(own, after, 1)
         return apart
 
     def _zeros(self, users: int, messages: int) -> tuple[tf.Tensor, ...]:
@@ -115,6 +118,8 @@ class StackedNetwork:
             narrow = tf.gather(ops.transpose(changes[name + UP], (0, 2, 1)), tokens, batch_dims=1)
             down = ops.transpose(changes[name + DOWN], (0, 2, 1))[:, None]
             return embedded + ops.matmul(narrow, down)
+        if name + SCALE in changes:
+            return embedded * (1 + changes[name + SCALE][:, None, None])
         return embedded
 
     def _lstm(

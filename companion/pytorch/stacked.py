@@ -96,6 +96,9 @@ class StackedNetwork:
         elif name in changes:
             own = hidden @ changes[name].transpose(1, 2)
             apart = apart + (own if after is None else own @ after)
+        elif name + SCALE in changes:
+            own = (hidden * changes[name + SCALE][:, None]) @ self.weights[name].T
+            apart = apart + (own if after is None else own @ after)
         return apart
 
     def _embedded(self, tokens: Tensor, changes: Changes) -> Tensor:
@@ -109,6 +112,8 @@ class StackedNetwork:
             narrow = changes[name + UP].transpose(1, 2)[users, tokens]  # (..., rank)
             change = narrow.flatten(1, 2) @ changes[name + DOWN].transpose(1, 2)
             return embedded + change.unflatten(1, tokens.shape[1:])
+        if name + SCALE in changes:
+            return embedded * (1 + changes[name + SCALE][:, None, None])
         return embedded
 
     def _lstm(
