@@ -68,8 +68,8 @@ def test_without_a_change_a_weight_is_everybodys(twin):
 @pytest.mark.parametrize("config", CONFIGS[:2], ids=["projection", "output"])
 def test_what_changes_behind_the_recurrent_layers_can_be_had_apart(twin, config, form):
     model = twin.stirred(config)
-    network, last = twin.StackedNetwork(model), twin.last(model)
-    changes = changes_of(twin, model, form, only=last)
+    network = twin.StackedNetwork(model)
+    changes = changes_of(twin, model, form, only=twin.last)
     hidden = drawn(np.random.default_rng(2), 4, config.hidden)
     apart = twin.words_apart(network, hidden, changes)
     expected = twin.words(network, hidden, changes) - twin.words(network, hidden, {})

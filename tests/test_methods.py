@@ -5,13 +5,16 @@ import numpy as np
 import pytest
 
 from companion.methods import (
+    HYPERNETWORK_TRAINING,
     PLACEMENTS,
     STORED,
     USER_EMBEDDING_TRAINING,
     FittingConfig,
+    HypernetworkConfig,
     UserEmbeddingConfig,
     UserHeadsConfig,
 )
+from companion.settings import BaseModelConfig
 
 
 def test_defaults():
@@ -98,3 +101,52 @@ def test_user_heads_read_a_vector_as_user_embeddings_do():
 def test_bad_user_heads_settings(settings, error, says):
     with pytest.raises(error, match=says):
         UserHeadsConfig(**settings)
+
+
+def test_hypernetwork_defaults():
+    config = HypernetworkConfig()
+    assert (config.input, config.hidden, config.output) == ("none", "none", "scale")
+    assert config.biases == ("words", "gates")
+    assert config.size * np.dtype(STORED).itemsize == 256
+    assert config.placements == ()
+    assert HYPERNETWORK_TRAINING.epochs == 5
+
+
+def test_biases_stand_in_one_order_and_may_be_none():
+    assert HypernetworkConfig(biases=["gates", "words"]).biases == ("words", "gates")
+    for none in ((), []):
+        assert HypernetworkConfig(biases=none).biases == ()
+    assert HypernetworkConfig(output="none", biases=("gates",)).output == "none"
+    assert type(HypernetworkConfig(rank=np.int64(3)).rank) is int
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "says"),
+    [
+        ({"size": 0}, ValueError, "size must be at least 1, not 0"),
+        ({"rank": 0}, ValueError, "rank must be at least 1, not 0"),
+        ({"chunk": 1.5}, TypeError, "chunk must be an integer, not 1.5"),
+        ({"input": "whole"}, ValueError, r"input must be one of \('none', .*, not 'whole'"),
+        ({"hidden": None}, ValueError, r"hidden must be one of \('none', .*, not None"),
+        ({"output": "bias"}, ValueError, r"output must be one of \('none', .*, not 'bias'"),
+        ({"biases": "words"}, TypeError, "biases must be a tuple of names, not 'words'"),
+        ({"biases": ("words", "words")}, ValueError, "each once, not"),
+        ({"biases": ("all",)}, ValueError, r"biases must be some of \('words', 'gates'\)"),
+        ({"output": "none", "biases": ()}, ValueError, "nothing is written"),
+        ({"user_dropout": 1.0}, ValueError, "user_dropout must be at least 0 and below 1, not 1.0"),
+        ({"dropout": math.nan}, ValueError, "dropout must be .* not nan"),
+    ],
+)
+def test_bad_hypernetwork_settings(settings, error, says):
+    with pytest.raises(error, match=says):
+        HypernetworkConfig(**settings)
+
+
+@pytest.mark.parametrize("way", ["scale", "low rank", "chunks"])
+def test_an_output_layer_that_is_the_embedding_is_not_written(way):
+    config = HypernetworkConfig(output=way)
+    with pytest.raises(ValueError, match=f"output must be 'none', not '{way}', where the output"):
+        config.check_writable(BaseModelConfig(embedding=8, hidden=8))
+    config.check_writable(BaseModelConfig(embedding=8, hidden=8, tied=False))
+    config.check_writable(BaseModelConfig(embedding=8, hidden=9))
+    HypernetworkConfig(output="none").check_writable(BaseModelConfig(embedding=8, hidden=8))

@@ -44,9 +44,7 @@ def twin():
         with_weights=with_weights,
         weights=weights_of,
         shapes=shapes,
-        last=lambda model: (
-            [*{*shapes(model)} & {"projection/kernel", "output/kernel"}] + ["output/bias"]
-        ),
+        last=("projection/kernel", "output/kernel", "output/bias"),
         hidden=lambda network, tokens, changes: network.hidden(tokens, tensors(changes))[0].numpy(),
         words=lambda network, hidden, changes: network.words(
             ops.convert_to_tensor(hidden), tensors(changes)

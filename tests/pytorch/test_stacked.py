@@ -44,9 +44,7 @@ def twin():
         with_weights=with_weights,
         weights=weights_of,
         shapes=shapes,
-        last=lambda model: (
-            [*{*shapes(model)} & {"projection.weight", "output.weight"}] + ["output.bias"]
-        ),
+        last=("projection.weight", "output.weight", "output.bias"),
         hidden=lambda network, tokens, changes: network.hidden(
             torch.tensor(tokens), tensors(changes)
         )[0].numpy(),
