@@ -391,7 +391,7 @@ def fit(
 
     Parameters
     ----------
-    model : UserEmbedding
+    model : companion.keras.user_embeddings.UserEmbedding
     corpus : Corpus
         The messages, of one user or of many; all users are fitted at once.
     config : FittingConfig
