@@ -11,40 +11,43 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from companion import measure
 from companion.corpora import Corpus, Split, messages
-from companion.methods import FittingConfig, HypernetworkConfig
-from companion.strategies import ADAPTER
+from companion.methods import HYPERNETWORK_TRAINING, FittingConfig, HypernetworkConfig
+from companion.strategies import ADAPTER, Strategy
 from tools import environment
 
 from .user_embeddings import captured, shuffle_users
 
 RESULTS = Path(__file__).with_suffix(".json")
 DEFAULT = HypernetworkConfig()
-WORDS = replace(DEFAULT, input="none", hidden="none", output="none", biases=("words",))
-LOW_RANK = replace(WORDS, output="low rank", rank=4)
+BIASES = replace(DEFAULT, input="none", hidden="none", output="none")
+LOW_RANK = replace(BIASES, output="low rank", rank=4)
 AXIS = {
-    "bias of the words": WORDS,
-    "and of the gates": replace(WORDS, biases=("words", "gates")),
-    "scale of the output": replace(WORDS, output="scale"),
-    "scale of the output, bias of the gates": DEFAULT,
-    "scale of every matrix": replace(DEFAULT, input="scale", hidden="scale", output="scale"),
-    "low rank, output": LOW_RANK,
-    "low rank, recurrent": replace(WORDS, input="low rank", hidden="low rank", rank=4),
-    "chunks, output": replace(WORDS, output="chunks"),
-    "chunks, every matrix": replace(WORDS, input="chunks", hidden="chunks", output="chunks"),
+    "bias of the words": replace(BIASES, biases=("words",)),
+    "biases": BIASES,
+    "bias of the words, scale of the output": replace(DEFAULT, biases=("words",)),
+    "biases, scale of the output": DEFAULT,
+    "biases, scale of every matrix": replace(DEFAULT, input="scale", hidden="scale"),
+    "biases, low rank, output": LOW_RANK,
+    "biases, low rank, recurrent": replace(BIASES, input="low rank", hidden="low rank", rank=4),
+    "biases, chunks, output": replace(BIASES, output="chunks"),
+    "biases, chunks, every matrix": replace(
+        BIASES, input="chunks", hidden="chunks", output="chunks"
+    ),
 }
 VARIANTS = AXIS | {
-    "low rank, output, rank 1": replace(LOW_RANK, rank=1),
-    "low rank, output, rank 16": replace(LOW_RANK, rank=16),
+    "biases, low rank, output, rank 1": replace(LOW_RANK, rank=1),
+    "biases, low rank, output, rank 16": replace(LOW_RANK, rank=16),
 }
 SHUFFLED = "shuffled users"
 NONZERO = {
     "not zero at first": DEFAULT,
-    "low rank, recurrent, not zero at first": AXIS["low rank, recurrent"],
+    "low rank, recurrent, not zero at first": AXIS["biases, low rank, recurrent"],
 }
 FITTING = "fitting"
 PULLS = (0.1, 0.3, 1.0)
@@ -67,12 +70,17 @@ def main() -> None:
 
 def settings(name: str) -> dict[str, Any]:
     """The settings of a training as JSON gives them back."""
-    return json.loads(json.dumps(asdict((VARIANTS | NONZERO).get(name, DEFAULT))))
+    chosen = asdict((VARIANTS | NONZERO).get(name, DEFAULT))
+    chosen |= {"training": asdict(HYPERNETWORK_TRAINING)}
+    if name == FITTING:
+        chosen |= {"fitting": asdict(FittingConfig()), "pulls": PULLS, "supports": SUPPORTS}
+        chosen |= {"change": asdict(SMALL_CHANGE), "change_pulls": CHANGE_PULLS}
+        chosen |= {"adapter": asdict(ADAPTER)}
+    return json.loads(json.dumps(chosen))
 
 
 def trained(name: str) -> dict[str, Any]:
     """What one variant reaches on the test messages of known users, and as anyone on new ones."""
-    from companion.methods import HYPERNETWORK_TRAINING
     from companion.pytorch import base_model, hypernetworks, training
 
     data, truth = messages()
@@ -134,13 +142,18 @@ def fitting(name: str) -> dict[str, Any]:
         own = hypernetworks.fit(model, text, replace(FittingConfig(), pull=pull))
         return model.with_states(own).log_probs
 
-    def changes(text: Corpus, pull: float) -> measure.Model:
-        strategy = replace(SMALL_CHANGE, pull=pull)
+    def changes(text: Corpus, pull: float, of: Strategy = SMALL_CHANGE) -> measure.Model:
+        strategy = replace(of, pull=pull)
         own = fine_tuning.personalize(base, text, strategy=strategy, progress=False)
         return fine_tuning.FineTuned(base, own).log_probs
 
+    ways: dict[str, Any] = {
+        "vector": (vectors, PULLS),
+        "change": (changes, CHANGE_PULLS),
+        "adapter": (partial(changes, of=ADAPTER), (ADAPTER.pull,)),
+    }
     found: dict[str, Any] = {}
-    for way, take_on, pulls in (("vector", vectors, PULLS), ("change", changes, CHANGE_PULLS)):
+    for way, (take_on, pulls) in ways.items():
         losses = {str(pull): as_if_new(take_on, pull, data) for pull in pulls}
         pull = float(min(losses, key=losses.get))
         row: dict[str, Any] = {"validation_loss_by_pull": losses, "captured_new": {}}

@@ -127,6 +127,21 @@ def test_step_by_step_is_the_same(model):
         np.testing.assert_allclose(found, model.log_probs(tokens(), users), atol=1e-4)
 
 
+def test_weights_are_written_once_a_message_and_not_at_every_step(twin, monkeypatch):
+    model, written = stirred(twin, BASE, hidden="low rank", output="scale"), []
+    for part in ("recurrent_changes", "output_changes"):
+        write = getattr(model.network, part)
+        noted = lambda vectors, write=write: written.append(1) or write(vectors)  # noqa: E731
+        monkeypatch.setattr(model.network, part, noted)
+    state = model.begin(4, WHO)
+    assert len(written) == 2
+    for column in tokens().T:
+        _, state = model.step(column, state)
+    assert len(written) == 2
+    model.log_probs(tokens(), WHO)
+    assert len(written) == 4
+
+
 def test_step_by_step_where_only_the_output_is_written(twin):
     model = stirred(twin, **LATE)
     found = stepped(model, tokens(), WHO)

@@ -65,7 +65,11 @@ class GeneratedNetwork(ConditionedNetwork):
         seed: int = 0,
     ) -> None:
         super().__init__(vocabulary_size, config, base, seed)
-        self.stacked = _TrainedNetwork(self)
+
+    @property
+    def stacked(self) -> StackedNetwork:
+        """The network of each message, computed together, with the weights as they are now."""
+        return _TrainedNetwork(self)
 
     def hidden(self, tokens: Tensor, vectors: Tensor) -> Tensor:
         """Hidden states of the last recurrent layer, ``(batch, time, hidden)``."""
@@ -87,9 +91,9 @@ class GeneratedNetwork(ConditionedNetwork):
 
     def advance(self, tokens: Tensor, state: tuple[Any, Changes]) -> tuple[Tensor, tuple]:
         """Logits ``(batch, word)`` after one more token ``(batch,)``, and the state then."""
-        carried, changes = state
-        hidden, carried = self.stacked.hidden(tokens[:, None, None], changes, carried)
-        return self.stacked.words(hidden[:, 0], changes)[:, 0], (carried, changes)
+        (carried, changes), stacked = state, self.stacked
+        hidden, carried = stacked.hidden(tokens[:, None, None], changes, carried)
+        return stacked.words(hidden[:, 0], changes)[:, 0], (carried, changes)
 
     @property
     def reads_early(self) -> bool:
@@ -192,14 +196,15 @@ class Hypernetwork(UserEmbedding):
         TypeError, ValueError
             If the user is not known.
         """
-        model = BaseModel(self.vocabulary_size, self.network.config).to(self.rows.device)
+        model = BaseModel(self.vocabulary_size, self.network.config).to(self.vectors.weight)
         users = None if user is None else np.array([user])
         with evaluating(self):
             vector = self.vectors(self._rows(self._known(users, 1), 1))  # (1, size)
             changes = self.network.begin_with(vector)[-1]
         with torch.no_grad():
+            stacked = self.network.stacked
             for name, weight in model.named_parameters():
-                weight.copy_(self.network.stacked.changed(name, changes)[0])
+                weight.copy_(stacked.changed(name, changes)[0])
         return model.eval()
 
 
@@ -245,7 +250,7 @@ def trained(
         "vectors": [VECTOR_SPREAD, STORED],
         "framework": torch.__version__,
     }
-    return kept_training(key, data, (*_code(), training_loop, personal), make, _save, _load)
+    return kept_training(key, data, (*_code(), personal), make, _save, _load)
 
 
 def from_base(
@@ -308,7 +313,7 @@ def _written(made: nn.ModuleList, vectors: Tensor) -> Changes:
 
 def _code() -> tuple[ModuleType, ...]:
     """The modules that decide what a hypernetwork predicts."""
-    return sys.modules[__name__], generators, stacked, user_embeddings, base_model
+    return sys.modules[__name__], generators, stacked, user_embeddings, base_model, training_loop
 
 
 def _save(model: Hypernetwork, path: str | PathLike[str], **more: Any) -> None:

@@ -402,7 +402,7 @@ def fitted(
         "config": config,
         "framework": torch.__version__,
     }
-    code = sys.modules[__name__], base_model
+    code = sys.modules[__name__], base_model, training_loop
     return kept_states(key, corpus, code, lambda: fit(model, corpus, config))
 
 
