@@ -44,10 +44,7 @@ def user_embedding_to_keras(
     model: embeddings_in_pytorch.UserEmbedding,
 ) -> embeddings_in_keras.UserEmbedding:
     """The Keras user embeddings with the weights and vectors of those in PyTorch."""
-    network = embeddings_in_keras.ConditionedNetwork(
-        model.vocabulary_size, model.network.reading, model.network.config
-    )
-    _fill_keras(network, model.network)
+    network = _network_in_keras(embeddings_in_keras.ConditionedNetwork, model.network)
     vectors = _array(model.vectors.weight)
     return embeddings_in_keras.UserEmbedding(network, model.known_users, vectors)
 
@@ -56,10 +53,7 @@ def user_embedding_to_pytorch(
     model: embeddings_in_keras.UserEmbedding,
 ) -> embeddings_in_pytorch.UserEmbedding:
     """The PyTorch user embeddings with the weights and vectors of those in Keras."""
-    network = embeddings_in_pytorch.ConditionedNetwork(
-        model.vocabulary_size, model.network.reading, model.network.config
-    )
-    _fill_pytorch(network, model.network)
+    network = _network_in_pytorch(embeddings_in_pytorch.ConditionedNetwork, model.network)
     vectors = model.vectors.embeddings.numpy()
     return embeddings_in_pytorch.UserEmbedding(network, model.known_users, vectors)
 
@@ -83,10 +77,7 @@ def fine_tuned_to_pytorch(model: tuned_in_keras.FineTuned) -> tuned_in_pytorch.F
 
 def user_heads_to_keras(model: heads_in_pytorch.UserHeads) -> heads_in_keras.UserHeads:
     """The Keras user heads with the weights, vectors and temperature of those in PyTorch."""
-    network = embeddings_in_keras.ConditionedNetwork(
-        model.vocabulary_size, model.network.reading, model.network.config
-    )
-    _fill_keras(network, model.network)
+    network = _network_in_keras(embeddings_in_keras.ConditionedNetwork, model.network)
     vectors, users = _array(model.vectors), model.known_users
     twin = heads_in_keras.UserHeads(
         network, model.config, users, vectors, model.shares, model.temperature
@@ -99,10 +90,7 @@ def user_heads_to_keras(model: heads_in_pytorch.UserHeads) -> heads_in_keras.Use
 
 def user_heads_to_pytorch(model: heads_in_keras.UserHeads) -> heads_in_pytorch.UserHeads:
     """The PyTorch user heads with the weights, vectors and temperature of those in Keras."""
-    network = embeddings_in_pytorch.ConditionedNetwork(
-        model.vocabulary_size, model.network.reading, model.network.config
-    )
-    _fill_pytorch(network, model.network)
+    network = _network_in_pytorch(embeddings_in_pytorch.ConditionedNetwork, model.network)
     vectors, users = model.vectors.numpy(), model.known_users
     twin = heads_in_pytorch.UserHeads(
         network, model.config, users, vectors, model.shares, model.temperature
@@ -117,22 +105,36 @@ def user_heads_to_pytorch(model: heads_in_keras.UserHeads) -> heads_in_pytorch.U
 
 def hypernetwork_to_keras(model: hyper_in_pytorch.Hypernetwork) -> hyper_in_keras.Hypernetwork:
     """The Keras hypernetwork with the weights, generators and vectors of one in PyTorch."""
-    network = hyper_in_keras.GeneratedNetwork(
-        model.vocabulary_size, model.network.reading, model.network.config
-    )
-    _fill_keras(network, model.network)
+    network = _network_in_keras(hyper_in_keras.GeneratedNetwork, model.network)
     vectors = _array(model.vectors.weight)
     return hyper_in_keras.Hypernetwork(network, model.known_users, vectors)
 
 
 def hypernetwork_to_pytorch(model: hyper_in_keras.Hypernetwork) -> hyper_in_pytorch.Hypernetwork:
     """The PyTorch hypernetwork with the weights, generators and vectors of one in Keras."""
-    network = hyper_in_pytorch.GeneratedNetwork(
-        model.vocabulary_size, model.network.reading, model.network.config
-    )
-    _fill_pytorch(network, model.network)
+    network = _network_in_pytorch(hyper_in_pytorch.GeneratedNetwork, model.network)
     vectors = model.vectors.embeddings.numpy()
     return hyper_in_pytorch.Hypernetwork(network, model.known_users, vectors)
+
+
+def _network_in_keras(
+    kind: type[embeddings_in_keras.ConditionedNetwork],
+    network: embeddings_in_pytorch.ConditionedNetwork,
+) -> embeddings_in_keras.ConditionedNetwork:
+    """The Keras network of this kind with the weights of one in PyTorch that reads vectors."""
+    twin = kind(network.vocabulary_size, network.reading, network.config)
+    _fill_keras(twin, network)
+    return twin
+
+
+def _network_in_pytorch(
+    kind: type[embeddings_in_pytorch.ConditionedNetwork],
+    network: embeddings_in_keras.ConditionedNetwork,
+) -> embeddings_in_pytorch.ConditionedNetwork:
+    """The PyTorch network of this kind with the weights of one in Keras that reads vectors."""
+    twin = kind(network.vocabulary_size, network.reading, network.config)
+    _fill_pytorch(twin, network)
+    return twin
 
 
 def _fill_keras(twin: in_keras.BaseModel, model: in_pytorch.BaseModel) -> None:
