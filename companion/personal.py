@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from . import files
-from .checks import check_ids
+from .checks import check_ids, check_users
 from .methods import VECTOR_SPREAD
 
 KIND = "personal state"
@@ -237,6 +237,19 @@ def check_known(users: np.ndarray, known: np.ndarray) -> None:
         )
 
 
+def known_ids(users: Sequence[int] | np.ndarray, messages: int, known: np.ndarray) -> np.ndarray:
+    """Checked ids of known users, one for each message, ``(messages,)``: a copy.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no ids, not one for each message, or a user is not known.
+    """
+    ids = check_users(users, messages)
+    check_known(ids, known)
+    return np.array(ids)  # without the negative strides that PyTorch does not take
+
+
 def _name(user: str) -> str:
     return f"user-{user}.safetensors"
 
@@ -257,6 +270,7 @@ __all__ = [
     "check_table",
     "delete_state",
     "first_vectors",
+    "known_ids",
     "load_states",
     "rows_of",
     "state_file",

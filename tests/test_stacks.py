@@ -1,6 +1,3 @@
-import json
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,12 +5,8 @@ from hypothesis import strategies as st
 
 from companion import stacks
 from companion.corpora import PADDING, Corpus
-from companion.files import CorruptedFileError
-from companion.personal import PersonalStates
-from companion.stacks import DOWN, RECIPE, UP, Stack
+from companion.stacks import Stack
 from companion.strategies import Strategy
-
-NETWORK = "0123456789abcdef"
 
 
 def text(counts=(3, 1, 5, 2), seed=0):
@@ -37,10 +30,9 @@ def test_a_stack_holds_every_target_once_and_in_order(counts, seed):
     own = stacks.own_messages(corpus, corpus.active_users)
     stack = Stack.of(corpus, own)
     assert stack.tokens.shape[:2] == (len(counts), max(counts))
-    assert stack.counts.tolist() == [int((corpus.lengths[m] + 1).sum()) for m in own]
     for row, messages in enumerate(own):
         inputs, targets = corpus.padded(messages)
-        inside, count = targets != PADDING, stack.counts[row]
+        inside, count = targets != PADDING, int((corpus.lengths[messages] + 1).sum())
         np.testing.assert_array_equal(stack.targets[row, :count], targets[inside])
         read = stack.tokens[row].ravel()[stack.places[row, :count]]
         np.testing.assert_array_equal(read, inputs[inside])
@@ -114,81 +106,46 @@ def test_groups_hold_everybody_once_with_the_same_parts(monkeypatch):
     assert stacks.groups(corpus, users[:0], 3, largest=2) == []
 
 
-RECIPES = stacks.recipe(NETWORK, text(), Strategy(), None, None)
+def long_and_short():
+    """Three users with a message of 30 words and five of 2, three with six of 2."""
+    messages = [["w"] * (30 if i == 0 and user < 3 else 2) for user in range(6) for i in range(6)]
+    return Corpus.from_messages(messages, users=[f"user {i // 6}" for i in range(36)])
 
 
-def states(users, model=NETWORK):
-    arrays = {"bias": np.array(users, np.float16)[:, None] * np.ones(3, np.float16)}
-    return PersonalStates(model, np.array(users), arrays)
+def test_long_messages_are_read_in_more_parts_and_smaller_groups(monkeypatch):
+    corpus, users = long_and_short(), np.arange(6)
+    assert stacks.parts(corpus, users, 1).tolist() == [1] * 6
+    assert len(stacks.groups(corpus, users, 1, largest=9)) == 1
+    monkeypatch.setattr(stacks, "STEPS", 70)
+    assert stacks.parts(corpus, users, 1).tolist() == [3, 3, 3, 1, 1, 1]
+    found = stacks.groups(corpus, users, 1, largest=9)
+    assert sorted(map(list, found)) == [[0], [1], [2], [3, 4, 5]]
+    for group in found:
+        for parts in stacks.passes(corpus, group, Strategy(passes=1, batches=1)):
+            assert all(Stack.of(corpus, part).tokens.size <= 70 for part in parts)
 
 
-def test_a_recipe_sees_all_that_decides():
-    held, gate = {"w": np.ones(3)}, Strategy(gate=True)
-    recipes = [
-        RECIPES,
-        stacks.recipe("f" * 16, text(), Strategy(), None, None),
-        stacks.recipe(NETWORK, text(seed=1), Strategy(), None, None),
-        stacks.recipe(NETWORK, text(), Strategy(seed=1), None, None),
-        stacks.recipe(NETWORK, text(), Strategy(), None, held),
-        stacks.recipe(NETWORK, text(), gate, text(), None),
-        stacks.recipe(NETWORK, text(), gate, text(seed=1), None),
-    ]
-    assert len({json.dumps(recipe) for recipe in recipes}) == len(recipes)
-    unused = stacks.recipe(NETWORK, text(), Strategy(), text(seed=1), None)
-    assert unused == RECIPES
+def test_slices_hold_every_message_once_and_are_no_larger_than_allowed(monkeypatch):
+    monkeypatch.setattr(stacks, "STEPS", 70)
+    corpus = long_and_short()
+    own = [*stacks.own_messages(corpus, np.array([2, 3])), np.array([], int)]
+    found = list(stacks.slices(corpus, own))
+    assert [len(part) for part in found] == [3] * 6  # a message of 31 tokens for each of 3 users
+    for user, messages in enumerate(own):
+        together = np.concatenate([part[user] for part in found])
+        np.testing.assert_array_equal(together, messages)
+    assert list(stacks.slices(corpus, own[2:])) == []
 
 
-def test_a_folder_belongs_to_one_recipe(tmp_path):
-    folder = tmp_path / "states"
-    assert stacks.resume(None, NETWORK, RECIPES) is None
-    assert stacks.resume(folder, NETWORK, RECIPES) is None
-    states([2, 5]).save(folder)
-    assert stacks.resume(folder, NETWORK, RECIPES).users.tolist() == [2, 5]
-    other = stacks.recipe(NETWORK, text(seed=1), Strategy(rank=2), None, None)
-    with pytest.raises(ValueError, match="made with another strategy and text: name another"):
-        stacks.resume(folder, NETWORK, other)
-
-
-def test_states_of_unknown_origin_are_not_taken_over(tmp_path):
-    states([2, 5]).save(tmp_path)
-    with pytest.raises(ValueError, match=f"holds states, but no {RECIPE}"):
-        stacks.resume(tmp_path, NETWORK, RECIPES)
-    assert not (tmp_path / RECIPE).exists()
-
-
-def test_merged():
-    found = stacks.merged([states([3, 8]), states([1]), states([5])])
-    assert found.users.tolist() == [1, 3, 5, 8]
-    assert found.arrays["bias"][:, 0].tolist() == [1, 3, 5, 8]
-
-
-SHAPES = {"kernel": (4, 6), "bias": (6,)}
-
-
-def test_changes_that_fit():
-    shapes = {"kernel": (4, 6), "bias": (6,)}
-    narrow = {"kernel" + DOWN: (4, 2), "kernel" + UP: (2, 6)}
-    assert shapes == SHAPES
-    for fitting in ({"kernel": (4, 6)}, {"kernel": (6, 4)}, {"bias": (6,)}, narrow):
-        arrays = {name: np.ones((2, *shape)) for name, shape in fitting.items()}
-        stacks.check_changes(PersonalStates(NETWORK, [1, 2], arrays), SHAPES)
-
-
-@pytest.mark.parametrize(
-    ("name", "shape"),
-    [
-        ("vector", (4,)),
-        ("kernel", (4, 5)),
-        ("kernel" + DOWN, (6, 2)),
-        ("kernel" + UP, (2, 4)),
-        ("other" + UP, (2, 6)),
-        ("bias", (4,)),
-    ],
-)
-def test_changes_that_do_not_fit(name, shape):
-    wrong = PersonalStates(NETWORK, [1, 2], {name: np.ones((2, *shape))})
-    with pytest.raises(ValueError, match=f"states hold '{name}' with shape .*: another method's"):
-        stacks.check_changes(wrong, SHAPES)
+def test_reading_takes_every_message_once_and_no_more_than_allowed(monkeypatch):
+    monkeypatch.setattr(stacks, "STEPS", 70)
+    corpus = long_and_short()
+    own = stacks.own_messages(corpus, np.arange(6))
+    batches = list(stacks.reading(corpus, own, width=46))
+    assert sorted(np.concatenate([messages for messages, _ in batches])) == list(range(36))
+    assert all(len(m) * (corpus.lengths[m].max() + 1) <= 70 for m, _ in batches)
+    places = np.concatenate([places for _, places in batches])
+    assert len(np.unique(places)) == len(places) == corpus.n_tokens + len(corpus)
 
 
 def test_the_first_narrow_matrix():
@@ -212,36 +169,6 @@ def test_every_token_is_drawn_and_each_as_often():
     assert drawn == [(0, 0), (0, 1), *((1, step) for step in range(10))]
     with pytest.raises(ValueError, match="tokens must be at least 1, not 0"):
         stacks.draw_tokens(corpus, 0, np.random.default_rng(0))
-
-
-def test_validation_must_have_the_same_words():
-    first, other = (Corpus.from_messages([[w], ["b"]], users=["ana", "ben"]) for w in "ac")
-    base = SimpleNamespace(vocabulary_size=len(first.vocabulary))
-    with pytest.raises(ValueError, match="vocabulary of corpus"):
-        stacks.check_adaptable(base, first, None, Strategy(gate=True), other, None)
-
-
-@pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
-def test_importance_must_be_a_finite_weight(bad):
-    corpus = Corpus.from_messages([["a"]], users=["ana"])
-    base, importance = SimpleNamespace(vocabulary_size=len(corpus.vocabulary)), {"w": np.array(bad)}
-    with pytest.raises(ValueError, match="importance must be finite and at least 0"):
-        stacks.check_adaptable(base, corpus, None, Strategy(pull=1.0), None, importance)
-
-
-@pytest.mark.parametrize("content", ["", "[1, 2]", "{"])
-def test_a_broken_recipe_is_said_to_be_one(tmp_path, content):
-    (tmp_path / "recipe.json").write_text(content)
-    with pytest.raises(CorruptedFileError, match=r"recipe\.json is no recipe: name another folder"):
-        stacks.resume(tmp_path, "base", {"base": "base"})
-
-
-def test_a_change_too_large_for_half_precision_names_its_user():
-    arrays = {"bias": np.array([[1.0], [7e4]]).astype(np.float32)}
-    with np.errstate(over="ignore"):
-        stored = {name: array.astype(np.float16) for name, array in arrays.items()}
-    with pytest.raises(FloatingPointError, match=r"bias of user 9 .* below 0.5"):
-        stacks.check_stored(stored, np.array([4, 9]), Strategy(learning_rate=0.5))
 
 
 @pytest.mark.parametrize("size", [0, -5])

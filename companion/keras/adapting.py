@@ -110,11 +110,11 @@ class _Objective:
             loss += self.strategy.distillation * _mean(apart, part.targets)
         return loss
 
-    def _loss(self, part: _Part, changes: Changes) -> tf.Tensor:
-        """Mean loss of each user, ``(users,)``; NaN where there is no text."""
+    def _loss(self, part: _Part, changes: Changes) -> tuple[tf.Tensor, tf.Tensor]:
+        """Summed loss and number of targets of each user, ``(users,)``."""
         logits = self.network.words(self._hidden(part, changes), changes)
         sums = ops.logsumexp(logits, axis=-1)  # (users, targets)
-        return _mean(sums - tf.gather(logits, part.targets, batch_dims=2), part.targets)
+        return _sums(sums - tf.gather(logits, part.targets, batch_dims=2), part.targets)
 
     def _read(self, tokens: tf.Tensor) -> tf.Tensor:
         """Hidden states of the base model, ``(batch, time, hidden)``."""
@@ -160,7 +160,7 @@ class _Group:
     def run(self, validation: Corpus | None) -> dict[str, np.ndarray]:
         """Adapt to the text, and give the changes of the users."""
         strategy = self.strategy
-        later = self._later(validation) if strategy.validates else None
+        later = self._later(validation) if strategy.validates else []
         adam = self._optimizer()
         best, lowest = {}, np.full(len(self.users), np.inf, np.float32)
         for parts in stacks.passes(self.corpus, self.users, strategy):
@@ -232,16 +232,18 @@ class _Group:
             return known, self.objective.expect(known)
         return known, tf.gather(self.expected, columns, batch_dims=1)
 
-    def _later(self, validation: Corpus) -> _Part | None:
-        """The users' validation text; None, if nobody has any."""
+    def _later(self, validation: Corpus) -> list[_Part]:
+        """The users' validation text, a part at a time."""
         later = stacks.own_messages(validation, self.users)
-        return self._part(Stack.of(validation, later)) if any(map(len, later)) else None
+        return [self._part(Stack.of(validation, some)) for some in stacks.slices(validation, later)]
 
-    def _validation_loss(self, later: _Part | None, changes: Changes) -> np.ndarray:
+    def _validation_loss(self, later: list[_Part], changes: Changes) -> np.ndarray:
         """Mean loss on validation text, ``(users,)``; NaN where there is none."""
-        if later is None:
-            return np.full(len(self.users), np.nan, np.float32)
-        return self.objective.validation_loss(later, changes).numpy()
+        sums = counts = ops.zeros(len(self.users))
+        for part in later:
+            more = self.objective.validation_loss(part, changes)
+            sums, counts = sums + more[0], counts + more[1]
+        return (sums / counts).numpy()
 
     def _check_finite(self, loss: np.ndarray) -> None:
         wrong = np.flatnonzero(~np.isfinite(loss))
@@ -370,8 +372,14 @@ def _check_importance(
 
 def _mean(values: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     """Mean over each user's targets, ``(users,)``; NaN for a user without any."""
+    sums, counts = _sums(values, targets)
+    return sums / counts
+
+
+def _sums(values: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Sum over each user's targets, and their number, ``(users,)`` each."""
     inside = ops.cast(ops.not_equal(targets, PADDING), values.dtype)
-    return ops.sum(values * inside, axis=1) / ops.sum(inside, axis=1)
+    return ops.sum(values * inside, axis=1), ops.sum(inside, axis=1)
 
 
 def _sum(values: tf.Tensor) -> tf.Tensor:

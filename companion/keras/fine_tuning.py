@@ -12,14 +12,12 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from companion import stacks, strategies
-from companion.checks import check_users
+from companion import personalizing, stacks, strategies
 from companion.corpora import Corpus
-from companion.personal import PersonalStates, check_known, rows_of
-from companion.progress import progress_bar
+from companion.personal import PersonalStates, known_ids, rows_of
+from companion.personalizing import Task
 from companion.stacks import Stack
 from companion.strategies import ADAPTER, Strategy
-from companion.trainings import kept_states
 
 from . import adapting, base_model, stacked
 from .adapting import Adaptation, shapes_of, weights_in
@@ -48,7 +46,7 @@ class FineTuned(keras.Model):
     def __init__(self, base: BaseModel, states: PersonalStates) -> None:
         super().__init__()
         states.check_made_for(base_model.fingerprint(base))
-        stacks.check_changes(states, shapes_of(base))
+        personalizing.check_changes(states, shapes_of(base))
         self.base = base
         self.known_users = states.users
         self.network = StackedNetwork(base)
@@ -162,9 +160,7 @@ class FineTuned(keras.Model):
 
     def _known(self, users: np.ndarray, messages: int) -> np.ndarray:
         """Checked ids of known users."""
-        ids = check_users(users, messages)
-        check_known(ids, self.known_users)
-        return ids.astype(np.int32)
+        return known_ids(users, messages, self.known_users).astype(np.int32)
 
 
 def personalize(
@@ -220,22 +216,9 @@ def personalize(
         If the loss or a change of a user is not finite; the message names the user. The users
         of the groups before stay saved in `folder`.
     """
-    users = stacks.check_adaptable(base, corpus, users, strategy, validation, importance)
+    task = _task(base, corpus, users, strategy, validation, importance)
     adaptation = Adaptation(base, strategy, importance)
-    made_for = base_model.fingerprint(base)
-    recipe = stacks.recipe(made_for, corpus, strategy, validation, importance)
-    kept = stacks.resume(folder, made_for, recipe)
-    missing = np.setdiff1d(users, [] if kept is None else kept.users)
-    finished = [] if kept is None else [kept]
-    with progress_bar(len(missing), "fine-tuning", "user", progress) as bar:
-        for group in stacks.groups(corpus, missing, strategy.batches, group_size):
-            arrays = adaptation.run(corpus, group, validation)
-            stacks.check_stored(arrays, group, strategy)
-            finished.append(PersonalStates(made_for, group, arrays))
-            if folder is not None:
-                finished[-1].save(folder)
-            bar.update(len(group))
-    return stacks.merged(finished).of(users)
+    return task.done(adaptation.run, folder, group_size, progress)
 
 
 def personalized(
@@ -247,21 +230,18 @@ def personalized(
     importance: Mapping[str, np.ndarray] | None = None,
 ) -> FineTuned:
     """The model that :func:`personalize` makes, from the cache folder if it was made before."""
-    users = stacks.check_adaptable(base, corpus, users, strategy, validation, importance)
-    key = {
-        "name": "fine tuned keras",
-        "recipe": stacks.recipe(
-            base_model.fingerprint(base), corpus, strategy, validation, importance
-        ),
-        "users": users.tolist(),
-        "framework": [keras.__version__, tf.__version__],
-    }
-    code = sys.modules[__name__], adapting, stacked, base_model, stacks
+    task = _task(base, corpus, users, strategy, validation, importance)
+    code = sys.modules[__name__], adapting, stacked, base_model
 
     def make() -> PersonalStates:
-        return personalize(base, corpus, users, strategy, validation, importance)
+        return task.done(Adaptation(base, strategy, importance).run)
 
-    return FineTuned(base, kept_states(key, corpus, code, make))
+    return FineTuned(
+        base,
+        task.kept(
+            make, code, name="fine tuned keras", framework=[keras.__version__, tf.__version__]
+        ),
+    )
 
 
 def fisher(
@@ -298,7 +278,7 @@ def fisher(
     .. [1] Kunstner, F. et al. Limitations of the empirical Fisher approximation for natural
        gradient descent. NeurIPS, 2019.
     """
-    stacks.check_adaptable(base, corpus, None, Strategy(), None, None)
+    personalizing.check_words(base.vocabulary_size, corpus)
     rng = np.random.default_rng(seed)
     chosen, steps = stacks.draw_tokens(corpus, tokens, rng)
     network, names = StackedNetwork(base), weights_in(base, strategies.LAYERS)
@@ -315,6 +295,11 @@ def fisher(
         for name, gradient in tape.gradient(reached, changes).items():
             total[name] += ops.sum(ops.square(tf.convert_to_tensor(gradient)), axis=0)
     return {name: (sums / len(chosen)).numpy() for name, sums in total.items()}
+
+
+def _task(base: BaseModel, *given: Any) -> Task:
+    """What is asked, checked against this base model."""
+    return personalizing.task(base_model.fingerprint(base), base.vocabulary_size, *given)
 
 
 def _log_probs_at(

@@ -14,7 +14,6 @@ import tensorflow as tf
 from keras import ops
 
 from companion import files, personal
-from companion.checks import check_users
 from companion.corpora import Corpus, Split, epoch_batches
 from companion.history import History
 from companion.methods import (
@@ -27,9 +26,9 @@ from companion.methods import (
 )
 from companion.personal import (
     PersonalStates,
-    check_known,
     check_table,
     first_vectors,
+    known_ids,
     rows_of,
     table_of,
 )
@@ -314,8 +313,7 @@ class UserEmbedding(keras.Model):
     def _vectors_of(self, users: np.ndarray | None, messages: int) -> tf.Tensor:
         """Vectors of known users, checked, ``(messages, size)``; anyone's, where none are given."""
         if users is not None:
-            users = check_users(users, messages)
-            check_known(users, self.known_users)
+            users = known_ids(users, messages, self.known_users)
         return self.vectors(self._rows(users, messages))
 
 

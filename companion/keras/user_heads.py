@@ -14,11 +14,10 @@ import tensorflow as tf
 from keras import ops
 
 from companion import beliefs, files, personal
-from companion.checks import check_users
 from companion.corpora import BEGIN, PADDING, Corpus, Split, epoch_batches
 from companion.history import History
 from companion.methods import STORED, USER_HEADS_TRAINING, VECTOR_SPREAD, UserHeadsConfig
-from companion.personal import PersonalStates, check_known, first_vectors, rows_of
+from companion.personal import PersonalStates, first_vectors, known_ids, rows_of
 from companion.settings import BaseModelConfig, TrainingConfig
 from companion.trainings import kept_training
 
@@ -261,8 +260,7 @@ class UserHeads(keras.Model):
     def _begins_of(self, users: np.ndarray | None, messages: int) -> tf.Tensor:
         """First beliefs of typists, checked, ``(messages, user)``; the prior, where none are."""
         if users is not None:
-            users = check_users(users, messages)
-            check_known(users, self.typists)
+            users = known_ids(users, messages, self.typists)
         return tf.gather(self.begins, self._rows(users, messages))
 
     def _named(self) -> dict[str, keras.Variable]:

@@ -80,7 +80,7 @@ class _Group:
     def run(self, validation: Corpus | None) -> dict[str, np.ndarray]:
         """Adapt to the text, and give the changes of the users."""
         strategy = self.strategy
-        later = self._later(validation) if strategy.validates else None
+        later = self._later(validation) if strategy.validates else []
         adam, fall = self._optimizer()
         best, lowest = self.changes, self.tokens.new_full((len(self.users),), torch.inf)
         for parts in stacks.passes(self.corpus, self.users, strategy):
@@ -174,19 +174,22 @@ class _Group:
             return known, self.network.words(known, {}).log_softmax(-1)
         return known, _rows(self.expected, columns)
 
-    def _later(self, validation: Corpus) -> Stack | None:
-        """The users' validation text; None, if nobody has any."""
+    def _later(self, validation: Corpus) -> list[Stack]:
+        """The users' validation text, a part at a time."""
         later = stacks.own_messages(validation, self.users)
-        return Stack.of(validation, later) if any(map(len, later)) else None
+        return [Stack.of(validation, part) for part in stacks.slices(validation, later)]
 
     @torch.no_grad()
-    def _validation_loss(self, later: Stack | None, changes: Changes) -> Tensor:
+    def _validation_loss(self, later: list[Stack], changes: Changes) -> Tensor:
         """Mean loss on validation text, ``(users,)``; NaN where there is none."""
-        if later is None:
-            return torch.full_like(self.tokens, torch.nan)
-        targets = self._tensor(later.targets)
-        logits = self.network.words(self._hidden(later, changes), changes)
-        return _mean(_nll(logits.log_softmax(-1), targets), targets)
+        sums, counts = torch.zeros_like(self.tokens), torch.zeros_like(self.tokens)
+        for stack in later:
+            targets = self._tensor(stack.targets)
+            logits = self.network.words(self._hidden(stack, changes), changes)
+            inside = targets != PADDING
+            sums += (_nll(logits.log_softmax(-1), targets) * inside).sum(1)
+            counts += inside.sum(1)
+        return sums / counts
 
     def _check_finite(self, loss: Tensor) -> None:
         wrong = torch.nonzero(~loss.detach().isfinite())

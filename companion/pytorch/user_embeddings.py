@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LinearLR
 
 from companion import files, personal
-from companion.checks import check_users
 from companion.corpora import Corpus, Split, epoch_batches
 from companion.history import History
 from companion.methods import (
@@ -28,9 +27,9 @@ from companion.methods import (
 )
 from companion.personal import (
     PersonalStates,
-    check_known,
     check_table,
     first_vectors,
+    known_ids,
     rows_of,
     table_of,
 )
@@ -272,9 +271,7 @@ class UserEmbedding(nn.Module):
         """Checked ids of known users."""
         if users is None:
             return None
-        ids = check_users(users, messages)
-        check_known(ids, self.known_users)
-        return torch.from_numpy(np.array(ids)).to(self.rows.device)  # a copy: no negative strides
+        return torch.from_numpy(known_ids(users, messages, self.known_users)).to(self.rows.device)
 
 
 def trained(

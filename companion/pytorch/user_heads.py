@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from companion import beliefs, files, personal
-from companion.checks import check_users
 from companion.corpora import BEGIN, PADDING, Corpus, Split, epoch_batches
 from companion.history import History
 from companion.methods import STORED, USER_HEADS_TRAINING, VECTOR_SPREAD, UserHeadsConfig
-from companion.personal import PersonalStates, check_known, first_vectors, rows_of
+from companion.personal import PersonalStates, first_vectors, known_ids, rows_of
 from companion.settings import BaseModelConfig, TrainingConfig
 from companion.trainings import kept_training
 
@@ -251,9 +250,7 @@ class UserHeads(nn.Module):
         """Checked ids of typists."""
         if users is None:
             return None
-        ids = check_users(users, messages)
-        check_known(ids, self.typists)
-        return torch.from_numpy(np.array(ids)).to(self.rows.device)  # a copy: no negative strides
+        return torch.from_numpy(known_ids(users, messages, self.typists)).to(self.rows.device)
 
 
 def trained(

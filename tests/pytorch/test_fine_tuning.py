@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from companion import keeping, stacks
+from companion import keeping, personalizing, stacks
 from companion.corpora import BEGIN, Corpus
 from companion.keyboard import Keyboard
 from companion.personal import PersonalStates, delete_state, load_states, state_file
@@ -298,7 +298,7 @@ class KillingBar:
 def interrupted(base, folder, monkeypatch):
     """A folder in which some users are finished; when each file was written."""
     with monkeypatch.context() as patch:
-        patch.setattr(tuning, "progress_bar", KillingBar)
+        patch.setattr(personalizing, "progress_bar", KillingBar)
         with pytest.raises(Killed):
             personalize(base, TEXT, None, FROZEN, folder=folder, group_size=2)
     return {path: path.stat().st_mtime_ns for path in folder.glob("user-*")}
@@ -478,7 +478,7 @@ def test_fine_tuned_once_and_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("COMPANION_CACHE", str(tmp_path))
     base = stirred()
     model = personalized(base, TEXT, USERS, FROZEN)
-    monkeypatch.setattr(tuning, "personalize", None)  # a second run would fail
+    monkeypatch.setattr(tuning, "Adaptation", None)  # a second run would fail
     again = personalized(base, TEXT, USERS, FROZEN)
     np.testing.assert_array_equal(again.log_probs(TOKENS, WHO), model.log_probs(TOKENS, WHO))
 
