@@ -191,9 +191,10 @@ def test_bad_tokens(model):
         model.step(np.array([1.0]), model.begin(1))
 
 
-def test_no_users_and_ids_of_nobody_are_anyone(twin, model):
+def test_no_users_and_ids_of_nobody_are_anyone(twin):
+    model = stirred(twin, users=np.array([0, 5, 9]))  # 0 is whom negative ids could be taken for
     anyone = twin.logits(model, tokens())
-    for nobody in ([4, 0, 8, 6], [10, 11, 2**31 - 1, 99], [-1, -2, -3, -99]):
+    for nobody in ([4, 1, 8, 6], [10, 11, 2**31 - 1, 99], [-1, -2, -3, -99]):
         np.testing.assert_array_equal(twin.logits(model, tokens(), nobody), anyone)
     assert np.abs(twin.logits(model, tokens(), WHO) - anyone).max() > 1e-3
     np.testing.assert_allclose(log_softmax(anyone, -1), model.log_probs(tokens()), atol=1e-6)
