@@ -21,7 +21,7 @@ def predict(model, ids, vectors):
     return ops.log_softmax(model.network.words(hidden, ops.convert_to_tensor(vectors))).numpy()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def twin():
     return SimpleNamespace(
         heads=user_heads,

@@ -23,7 +23,7 @@ def predict(model, ids, vectors):
         return model.network.words(hidden, torch.tensor(vectors)).log_softmax(-1).numpy()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def twin():
     return SimpleNamespace(
         heads=user_heads,
