@@ -18,11 +18,9 @@ def stirred(config):
     return model
 
 
-def with_weights(config, arrays):
-    model = BaseModel(WORDS, config)
+def assign(model, arrays):
     for name, weight in model._named().items():
         weight.assign(arrays[name])
-    return model
 
 
 def shapes(model):
@@ -41,7 +39,7 @@ def twin():
     return SimpleNamespace(
         StackedNetwork=StackedNetwork,
         stirred=stirred,
-        with_weights=with_weights,
+        assign=assign,
         weights=weights_of,
         shapes=shapes,
         last=("projection/kernel", "output/kernel", "output/bias"),

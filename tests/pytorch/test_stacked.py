@@ -18,12 +18,10 @@ def stirred(config):
     return model
 
 
-def with_weights(config, arrays):
-    model = BaseModel(WORDS, config).eval()
-    with torch.no_grad():
-        for name, array in arrays.items():
-            model.get_parameter(name).copy_(torch.tensor(array))
-    return model
+@torch.no_grad()
+def assign(model, arrays):
+    for name, array in arrays.items():
+        model.get_parameter(name).copy_(torch.tensor(array))
 
 
 def shapes(model):
@@ -41,7 +39,7 @@ def twin():
     return SimpleNamespace(
         StackedNetwork=StackedNetwork,
         stirred=stirred,
-        with_weights=with_weights,
+        assign=assign,
         weights=weights_of,
         shapes=shapes,
         last=("projection.weight", "output.weight", "output.bias"),
