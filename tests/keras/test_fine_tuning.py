@@ -48,7 +48,7 @@ def by_loop(base, user, strategy, importance=None):
     frozen = () if "recurrent" in strategy.layers else ("embedding", "recurrent")
     weights = {name: w for name, w in model._named().items() if not name.startswith(frozen)}
     scale = {name: strategy.bias_scale if name == BIAS else 1.0 for name in weights}
-    adams = {n: fall_to_zero(strategy.learning_rate * scale[n], len(steps)) for n in weights}
+    adams = {s: fall_to_zero(strategy.learning_rate * s, len(steps)) for s in {*scale.values()}}
     text = TEXT.of_users(user)
     for inputs, targets in steps:
         with tf.GradientTape() as tape:
@@ -63,8 +63,10 @@ def by_loop(base, user, strategy, importance=None):
                 divergence = tf.reduce_sum(tf.exp(apart) * (apart - tf.nn.log_softmax(read)), -1)
                 loss += strategy.distillation * tf.reduce_mean(divergence[targets != 0])
         found = tape.gradient(loss, {name: weight.value for name, weight in weights.items()})
-        for name, gradient in found.items():
-            adams[name].apply([tf.convert_to_tensor(gradient)], [weights[name]])
+        for size, adam in adams.items():
+            names = [name for name in weights if scale[name] == size]
+            moved = [weights[name] for name in names]
+            adam.apply([tf.convert_to_tensor(found[name]) for name in names], moved)
     return {name: weight.numpy() - start[name] for name, weight in weights.items()}
 
 
