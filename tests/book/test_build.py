@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -57,17 +56,36 @@ def test_the_package_is_documented(html):
     assert 'id="companion.corpora.split"' in page
 
 
-@pytest.mark.parametrize(
-    "text", ["{ref}`nowhere`", "[gone](gone.md)", "{glue:text}`a.ipynb::x`", "{cite}`nobody1999`"]
-)
-def test_a_broken_page_does_not_build(tmp_path, text):
-    (tmp_path / "_config.yml").write_text(
+BROKEN = {
+    "ref": "{ref}`nowhere`",
+    "link": "[gone](gone.md)",
+    "glue": "{glue:text}`a.ipynb::x`",
+    "citation": "{cite}`nobody1999`",
+}
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    """What is said about a book of one sound page and four that are not."""
+    root = tmp_path_factory.mktemp("broken")
+    (root / "_config.yml").write_text(
         "only_build_toc_files: true\nexecute: {execute_notebooks: 'off'}\n", encoding="utf-8"
     )
-    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: index\n", encoding="utf-8")
-    page: Path = tmp_path / "index.md"
-    page.write_text(f"# A page\n\n{text}\n", encoding="utf-8")
-    assert build(tmp_path, tmp_path / "out").returncode != 0
+    chapters = "".join(f"- file: {name}\n" for name in BROKEN)
+    (root / "_toc.yml").write_text(
+        f"format: jb-book\nroot: index\nchapters:\n{chapters}", encoding="utf-8"
+    )
+    for name, text in {"index": "Sound.", **BROKEN}.items():
+        (root / f"{name}.md").write_text(f"# A page\n\n{text}\n", encoding="utf-8")
+    built = build(root, root / "out")
+    assert built.returncode != 0
+    return built.stdout + built.stderr
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_page_does_not_build(broken, name):
+    assert f"{name}.md:3: WARNING" in broken
+    assert "index.md" not in broken
 
 
 def test_sources_of_docstrings_do_not_clash():
