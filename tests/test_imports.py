@@ -15,7 +15,8 @@ EVERYTHING = (
     "for m in pkgutil.iter_modules({0}.__path__): importlib.import_module('{0}.' + m.name)\n"
 )
 LOADED = (
-    "import sys, json; print(json.dumps([m for m in ('torch', 'tensorflow') if m in sys.modules]))"
+    "import sys, json; frameworks = 'torch', 'tensorflow', 'keras'\n"
+    "print(json.dumps([name for name in frameworks if name in sys.modules]))"
 )
 QUICK = 0.1  # seconds
 
@@ -34,7 +35,7 @@ def python(code):
         ("companion.corpora", []),
         ("companion.measure", []),
         ("companion.pytorch", ["torch"]),
-        ("companion.keras", ["tensorflow"]),
+        ("companion.keras", ["tensorflow", "keras"]),
     ],
 )
 def test_no_framework_is_loaded_but_its_own(package, frameworks):

@@ -1,7 +1,5 @@
 import dataclasses
 import inspect
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -329,11 +327,3 @@ def test_code_that_decides_is_in_the_key(monkeypatch, key_of, module):
 
     monkeypatch.setattr(inspect, "getsource", changed)
     assert key_of(small_data(), SMALL, SHORT) != key
-
-
-def test_the_other_framework_is_never_loaded():
-    check = (
-        "import sys, companion.pytorch.base_model; print({'tensorflow', 'keras'} & {*sys.modules})"
-    )
-    run = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
-    assert run.stdout == "set()\n"
