@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,52 @@ import numpy as np
 import pandas as pd
 
 from companion import measure
-from companion.corpora import Split, Truth, best_learner, messages
-from companion.methods import PLACEMENTS, FittingConfig, UserEmbeddingConfig
+from companion.corpora import Corpus, Split, Truth, best_learner, messages, sitting
+from companion.corpora.corpus import in_order
+from companion.methods import (
+    PLACEMENTS,
+    USER_EMBEDDING_TRAINING,
+    FittingConfig,
+    UserEmbeddingConfig,
+)
+from companion.settings import BaseModelConfig, TrainingConfig
 from tools import environment
 
 RESULTS = Path(__file__).with_suffix(".json")
 DEFAULT = UserEmbeddingConfig()
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is trained: by default, what the chapter trains."""
+
+    config: UserEmbeddingConfig = DEFAULT
+    training: TrainingConfig = USER_EMBEDDING_TRAINING
+    base: BaseModelConfig = BaseModelConfig()
+    base_training: TrainingConfig = TrainingConfig()
+    text: str = "as it is"
+
+
+MORE, FEWER_EPOCHS = 600, replace(USER_EMBEDDING_TRAINING, epochs=3, learning_rate=1e-2)
+PARTS = "train", "validation", "test", "new_history", "new_test"
+SLOWER = replace(USER_EMBEDDING_TRAINING, learning_rate=7e-3, epochs=8)
 VARIANTS = {
-    "default": DEFAULT,
-    **{place: replace(DEFAULT, placements=(place,)) for place in PLACEMENTS},
-    "all": replace(DEFAULT, placements=PLACEMENTS),
-    **{f"size {size}": replace(DEFAULT, size=size) for size in (8, 32, 512)},
-    "no dropout": replace(DEFAULT, dropout=0.0),
-    "size 512, no dropout": replace(DEFAULT, size=512, dropout=0.0),
+    "default": Variant(),
+    **{place: Variant(replace(DEFAULT, placements=(place,))) for place in PLACEMENTS},
+    "input and output": Variant(replace(DEFAULT, placements=("input", "output"))),
+    "all": Variant(replace(DEFAULT, placements=PLACEMENTS)),
+    **{f"size {size}": Variant(replace(DEFAULT, size=size)) for size in (8, 32, 512)},
+    "no dropout": Variant(replace(DEFAULT, dropout=0.0)),
+    "size 512, no dropout": Variant(replace(DEFAULT, size=512, dropout=0.0)),
+    "shuffled users": Variant(text="shuffled users"),
+    "larger network": Variant(
+        training=replace(SLOWER, epochs=10),
+        base=BaseModelConfig(layers=2, hidden=256, embedding=128, dropout=0.35),
+        base_training=SLOWER,
+    ),
+    "more text": Variant(training=FEWER_EPOCHS, text="more of the same users"),
+    "more users": Variant(training=FEWER_EPOCHS, text="more users"),
 }
-SHUFFLED = "shuffled users"
 TOLD = {
     "told topics": {"topics"},
     "told habits": {"style"},
@@ -49,19 +81,22 @@ def main() -> None:
     """Measure what has not been measured yet."""
     environment.apply()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    measures = dict.fromkeys((*TOLD, LEARNER), known)
-    measures |= dict.fromkeys((*VARIANTS, SHUFFLED), trained) | {FITTING: fitting}
+    measures = dict.fromkeys((*TOLD, LEARNER), known) | dict.fromkeys(VARIANTS, trained)
+    measures |= {FITTING: fitting}
     for name, measured in measures.items():
-        if settings(name) != results.get(name, {}).get("config", {}) or name not in results:
-            results[name] = measured(name)
+        if settings(name) != results.get(name, {}).get("config"):
+            results[name] = {"config": settings(name), **measured(name)}
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
         print(name, results[name])
 
 
 def settings(name: str) -> dict[str, Any]:
     """The settings of a training as JSON gives them back; nothing, where nothing is trained."""
-    trains = name == SHUFFLED or name in VARIANTS
-    return json.loads(json.dumps(asdict(VARIANTS.get(name, DEFAULT)))) if trains else {}
+    if name in (*TOLD, LEARNER):
+        return {}
+    chosen = asdict(VARIANTS.get(name, Variant()))
+    chosen |= {"pulls": PULLS, "fitting": asdict(FittingConfig())} if name == FITTING else {}
+    return json.loads(json.dumps(chosen))
 
 
 def known(name: str) -> dict[str, Any]:
@@ -78,13 +113,17 @@ def trained(name: str) -> dict[str, Any]:
     from companion.pytorch import base_model, training, user_embeddings
 
     data, truth = messages()
-    config = VARIANTS.get(name, DEFAULT)
-    base, _ = base_model.trained(data, progress=False)
-    trained_on = shuffle_users(data) if name == SHUFFLED else data
-    model, history = user_embeddings.trained(trained_on, base, config, progress=False)
+    variant = VARIANTS[name]
+    base, _ = base_model.trained(data, variant.base, variant.base_training, progress=False)
+    trained_on = TEXTS[variant.text](data, truth)
+    model, history = user_embeddings.trained(
+        trained_on, base, variant.config, variant.training, progress=False
+    )
     anyone = measure.loss(measure.score(lambda tokens, _: model.log_probs(tokens), data.new_test))
     return captured(measure.score_targets(model.log_probs, data.test), data, truth) | {
-        "config": asdict(config),
+        "messages": len(trained_on.train),
+        "users": len(trained_on.known_users),
+        "weights": sum(weight.size for weight in base_model.weights_of(base).values()),
         "training_loss": history.training[-1],
         "validation_loss": history.best_loss,
         "anyone_minus_base": anyone - training.evaluate(base, data.new_test),
@@ -138,13 +177,49 @@ def captured_by(
     return float(measure.gain_captured(scores[users], *(bound[users] for bound in bounds)))
 
 
-def shuffle_users(data: Split, seed: int = 0) -> Split:
+def shuffle_users(data: Split, truth: Truth | None = None, seed: int = 0) -> Split:
     """The same messages, each said to be by the author of another one drawn at random."""
     rng = np.random.default_rng(seed)
     train, validation = (
         replace(part, users=rng.permutation(part.users)) for part in (data.train, data.validation)
     )
     return replace(data, train=train, validation=validation)
+
+
+def more_text(data: Split, truth: Truth) -> Split:
+    """As many messages more from every known user; validation and test text stay."""
+    return replace(data, train=joined(data.train, sitting(truth, data.known_users, MORE)))
+
+
+def more_users(data: Split, truth: Truth) -> Split:
+    """The training text of ten times as many other people beside it."""
+    others = messages(10 * len(data.known_users), new_users=0, seed=1)[0].train
+    names = (*data.train.user_names, *(f"another {name}" for name in others.user_names))
+    others = replace(others, users=others.users + data.train.n_users, user_names=names)
+    known = {part: replace(getattr(data, part), user_names=names) for part in PARTS}
+    return Split(**{**known, "train": joined(known["train"], others)})
+
+
+def joined(first: Corpus, second: Corpus) -> Corpus:
+    """Both texts, the second one later, in the vocabulary and with the users of the first."""
+    both = first, second.with_vocabulary(first.vocabulary)
+    tokens = [part.words(message) for part in both for message in range(len(part))]
+    return in_order(
+        tokens=np.concatenate(tokens),
+        lengths=np.concatenate([part.lengths for part in both]),
+        users=np.concatenate([part.users for part in both]),
+        times=np.arange(sum(map(len, both))),
+        vocabulary=first.vocabulary,
+        user_names=first.user_names,
+    )
+
+
+TEXTS: dict[str, Callable[[Split, Truth], Split]] = {
+    "as it is": lambda data, truth: data,
+    "shuffled users": shuffle_users,
+    "more of the same users": more_text,
+    "more users": more_users,
+}
 
 
 if __name__ == "__main__":

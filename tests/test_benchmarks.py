@@ -11,7 +11,7 @@ from benchmarks import common, fine_tuning, importing, personalizing, run, user_
 from benchmarks import hypernetworks as hyper
 from benchmarks import user_heads as heads
 from benchmarks.common import Row
-from companion.corpora import Corpus, split
+from companion.corpora import Corpus, messages, split
 
 RESULTS = {
     "speed": [Row("training", 0.97, "times", 0.95), Row("loading", 4.0, "s", 3.0, higher=False)],
@@ -66,11 +66,10 @@ def test_importing_is_measured_in_a_process_of_its_own():
 def test_the_sweep_was_measured_with_the_settings_of_today():
     results = json.loads(user_embeddings.RESULTS.read_text())
     told = (*user_embeddings.TOLD, user_embeddings.LEARNER)
-    trained = (*user_embeddings.VARIANTS, user_embeddings.SHUFFLED)
-    assert set(results) == {*told, *trained, user_embeddings.FITTING}
-    for name in trained:
-        assert results[name]["config"] == user_embeddings.settings(name), name
-    for name in (*told, *trained):
+    assert set(results) == {*told, *user_embeddings.VARIANTS, user_embeddings.FITTING}
+    for name, measured in results.items():
+        assert measured["config"] == user_embeddings.settings(name), name
+    for name in (*told, *user_embeddings.VARIANTS):
         low, high = results[name]["interval"]
         assert low < results[name]["captured"] < high
 
@@ -83,6 +82,21 @@ def test_shuffling_changes_who_wrote_and_nothing_else():
         assert sorted(before.users) == sorted(after.users)
         assert before.tokens is after.tokens
     assert (data.train.users != shuffled.train.users).any()
+
+
+def test_more_text_is_of_the_same_users_and_more_users_are_others():
+    data, truth = messages(known_users=3, new_users=1)
+    more = user_embeddings.more_text(data, truth)
+    added = more.train.message_counts - data.train.message_counts
+    assert added.tolist() == [user_embeddings.MORE] * 3 + [0]
+    assert more.test is data.test
+    other = user_embeddings.more_users(data, truth)
+    assert (len(other.known_users), other.new_users.tolist()) == (33, [3])
+    own = other.train.of_users(data.known_users)
+    assert [own.text(i) for i in range(len(own))] == [
+        data.train.text(i) for i in range(len(data.train))
+    ]
+    assert other.test.users is data.test.users
 
 
 def test_the_sweep_of_fine_tuning_was_measured_with_the_settings_of_today():

@@ -5,11 +5,13 @@ import sys
 
 import pytest
 
+from tools.environment import ROOT
+
 
 def ruff(*arguments):
     """What ruff says of everything, or of the code it is given."""
     run = [sys.executable, "-m", "ruff", *arguments]
-    return subprocess.run(run, capture_output=True, text=True, check=False)
+    return subprocess.run(run, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
 @pytest.mark.parametrize("command", [("check", "--no-cache"), ("format", "--check", "--no-cache")])
