@@ -214,7 +214,7 @@ class HypernetworkConfig:
             )
 
 
-USER_EMBEDDING_TRAINING = TrainingConfig(epochs=5, batch_size=64, learning_rate=1.4e-2)
+USER_EMBEDDING_TRAINING = TrainingConfig(epochs=5, batch_size=64, learning_rate=1.2e-2)
 HYPERNETWORK_TRAINING = TrainingConfig(epochs=5, learning_rate=7e-3)
 USER_HEADS_TRAINING = TrainingConfig(epochs=5, batch_size=64, learning_rate=1e-2)
 
