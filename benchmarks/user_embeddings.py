@@ -23,6 +23,7 @@ from companion import measure
 from companion.corpora import Corpus, Split, Truth, best_learner, messages, sitting
 from companion.corpora.corpus import in_order
 from companion.methods import (
+    HYPERNETWORK_TRAINING,
     PLACEMENTS,
     USER_EMBEDDING_TRAINING,
     FittingConfig,
@@ -57,6 +58,7 @@ VARIANTS = {
     **{f"size {size}": Variant(replace(DEFAULT, size=size)) for size in (8, 32, 512)},
     "no dropout": Variant(replace(DEFAULT, dropout=0.0)),
     "size 512, no dropout": Variant(replace(DEFAULT, size=512, dropout=0.0)),
+    "trained as hypernetworks": Variant(training=HYPERNETWORK_TRAINING),
     "shuffled users": Variant(text="shuffled users"),
     "larger network": Variant(
         training=replace(SLOWER, epochs=10),
