@@ -52,7 +52,9 @@ FRONTIER = {
     for name, (field, values) in STRENGTHS.items()
 }
 HISTORY = "history"
+LONGER = "longer fitting"
 HISTORIES = (5, 10, 20, 40, 80, 160, 320, 1000)
+STEPS = (40, 160)  # of fitting a vector to the longest of them
 STRIDE = 8  # every eighth known user stands for all
 
 
@@ -60,9 +62,10 @@ def main() -> None:
     """Measure what has not been measured yet."""
     environment.apply()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for name in (*FRONTIER, HISTORY):
+    measures = dict.fromkeys(FRONTIER, frontier) | {HISTORY: history, LONGER: longer}
+    for name, measure_it in measures.items():
         if settings(name) != results.get(name, {}).get("config"):
-            measured = history() if name == HISTORY else frontier(name)
+            measured = measure_it(name)
             results[name] = {"config": settings(name), **measured}
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
         print(name, results[name])
@@ -70,10 +73,11 @@ def main() -> None:
 
 def settings(name: str) -> dict[str, Any]:
     """The settings of a measurement as JSON gives them back."""
-    if name == HISTORY:
+    if name in (HISTORY, LONGER):
         chosen = {"naive": asdict(NAIVE), "adapter": asdict(ADAPTER), "histories": HISTORIES}
         chosen |= {"embedding": asdict(UserEmbeddingConfig()), "fitting": asdict(FittingConfig())}
         chosen |= {"training": asdict(USER_EMBEDDING_TRAINING)}
+        chosen |= {"steps": STEPS} if name == LONGER else {}
     else:
         field, strategy, values = FRONTIER[name]
         first = replace(strategy, **{field: values[0]})
@@ -126,7 +130,7 @@ def frontier(name: str) -> dict[str, Any]:
     return {"rows": rows}
 
 
-def history() -> dict[str, Any]:
+def history(name: str) -> dict[str, Any]:
     """Gain captured and users hurt, where new users write on and on."""
     from companion.pytorch import base_model, user_embeddings
 
@@ -160,6 +164,23 @@ def history() -> dict[str, Any]:
                 }
             )
     return {"rows": rows}
+
+
+def longer(name: str) -> dict[str, Any]:
+    """Whether more steps of fitting bring a vector on, for every fourth new user and all text."""
+    from companion.pytorch import base_model, user_embeddings
+
+    data, truth = messages()
+    model, _ = user_embeddings.trained(data, base_model.trained(data)[0], progress=False)
+    users = data.new_users[::4]
+    text = sitting(truth, data.new_users, max(HISTORIES)).of_users(users)
+    test = data.new_test.of_users(users)
+    bounds, captured = measure.bounds(truth, test), {}
+    for steps in STEPS:
+        own = user_embeddings.fit(model, text, FittingConfig(steps=steps))
+        scores = measure.score(model.with_states(own).log_probs, test)
+        captured[str(steps)] = float(measure.gain_captured(scores, *bounds))
+    return {"users": len(users), "captured_by_steps": captured}
 
 
 def _fine_tuned(base: Any, text: Corpus, strategy: Strategy) -> measure.Model:

@@ -22,6 +22,8 @@ import pandas as pd
 from companion import measure
 from companion.corpora import Corpus, Split, Truth, best_learner, messages, sitting
 from companion.corpora.corpus import in_order
+from companion.corpora.messages import write
+from companion.corpora.profiles import STYLE_DIMENSIONS, draw_profiles, habits
 from companion.methods import (
     HYPERNETWORK_TRAINING,
     PLACEMENTS,
@@ -66,7 +68,7 @@ VARIANTS = {
         base_training=SLOWER,
     ),
     "more text": Variant(training=FEWER_EPOCHS, text="more of the same users"),
-    "more users": Variant(training=FEWER_EPOCHS, text="more users"),
+    "more users": Variant(training=FEWER_EPOCHS, text="ten times as many others"),
 }
 TOLD = {
     "told topics": {"topics"},
@@ -194,12 +196,26 @@ def more_text(data: Split, truth: Truth) -> Split:
 
 
 def more_users(data: Split, truth: Truth) -> Split:
-    """The training text of ten times as many other people beside it."""
-    others = messages(10 * len(data.known_users), new_users=0, seed=1)[0].train
+    """The text of ten times as many other people beside it, who write as much each."""
+    others = other_people(truth, np.tile(data.train.message_counts[data.known_users], 10))
     names = (*data.train.user_names, *(f"another {name}" for name in others.user_names))
     others = replace(others, users=others.users + data.train.n_users, user_names=names)
     known = {part: replace(getattr(data, part), user_names=names) for part in PARTS}
     return Split(**{**known, "train": joined(known["train"], others)})
+
+
+def other_people(truth: Truth, counts: np.ndarray, seed: int = 1) -> Corpus:
+    """Messages of people drawn anew by the same generator, so many of each, ``(people,)``.
+
+    What the generator's law says of everybody, how character shows in habits, stays as it is.
+    """
+    rng, grammar = np.random.default_rng(seed), truth.grammar
+    drawn = draw_profiles(grammar, len(counts), rng)
+    character = rng.normal(size=(len(counts), STYLE_DIMENSIONS))
+    law = truth.profiles.loadings
+    slots = drawn.slots | habits(grammar, drawn.dialects, character, law)
+    people = replace(drawn, slots=slots, loadings=law)
+    return write(grammar, people, np.repeat(np.arange(len(counts)), counts), rng)
 
 
 def joined(first: Corpus, second: Corpus) -> Corpus:
@@ -220,7 +236,7 @@ TEXTS: dict[str, Callable[[Split, Truth], Split]] = {
     "as it is": lambda data, truth: data,
     "shuffled users": shuffle_users,
     "more of the same users": more_text,
-    "more users": more_users,
+    "ten times as many others": more_users,
 }
 
 

@@ -97,11 +97,13 @@ def test_more_text_is_of_the_same_users_and_more_users_are_others():
         data.train.text(i) for i in range(len(data.train))
     ]
     assert other.test.users is data.test.users
+    added = other.train.message_counts[data.train.n_users :]
+    assert added.tolist() == data.train.message_counts[data.known_users].tolist() * 10
 
 
 def test_the_sweep_of_fine_tuning_was_measured_with_the_settings_of_today():
     results = json.loads(fine_tuning.RESULTS.read_text())
-    assert set(results) == {*fine_tuning.FRONTIER, fine_tuning.HISTORY}
+    assert set(results) == {*fine_tuning.FRONTIER, fine_tuning.HISTORY, fine_tuning.LONGER}
     for name, measured in results.items():
         assert measured["config"] == fine_tuning.settings(name), name
     for name, (_, _, values) in fine_tuning.FRONTIER.items():
