@@ -16,8 +16,8 @@ from typing import Any
 
 from companion import measure
 from companion.corpora import Corpus, messages, sitting
-from companion.methods import USER_EMBEDDING_TRAINING, FittingConfig, UserEmbeddingConfig
-from companion.strategies import ADAPTER, LAYERS, STRATEGIES, Strategy
+from companion.users.methods import USER_EMBEDDING_TRAINING, FittingConfig, UserEmbeddingConfig
+from companion.users.strategies import ADAPTER, LAYERS, STRATEGIES, Strategy
 from tools import environment
 
 RESULTS = Path(__file__).with_suffix(".json")

@@ -15,8 +15,8 @@ import numpy as np
 
 from companion.corpora import Split, messages
 from companion.keyboard import Keyboard
-from companion.methods import HypernetworkConfig
 from companion.settings import TrainingConfig
+from companion.users.methods import HypernetworkConfig
 
 from .common import FRAMEWORKS, Row, ratio, twin
 from .suggestion import typical

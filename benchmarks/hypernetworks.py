@@ -17,8 +17,8 @@ from typing import Any
 
 from companion import measure
 from companion.corpora import Corpus, Split, messages
-from companion.methods import HYPERNETWORK_TRAINING, FittingConfig, HypernetworkConfig
-from companion.strategies import ADAPTER, Strategy
+from companion.users.methods import HYPERNETWORK_TRAINING, FittingConfig, HypernetworkConfig
+from companion.users.strategies import ADAPTER, Strategy
 from tools import environment
 
 from .user_embeddings import captured, shuffle_users

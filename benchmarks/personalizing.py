@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from companion import measure, stacks
+from companion import measure
 from companion.corpora import Corpus, messages
 from companion.settings import ADAM_BETAS, ADAM_EPSILON
-from companion.strategies import ADAPTER, Strategy
+from companion.users import stacks
+from companion.users.strategies import ADAPTER, Strategy
 
 from .common import FRAMEWORKS, Row, twin
 

@@ -22,16 +22,16 @@ import pandas as pd
 from companion import measure
 from companion.corpora import Corpus, Split, Truth, best_learner, messages, sitting
 from companion.corpora.corpus import in_order
-from companion.corpora.messages import write
-from companion.corpora.profiles import STYLE_DIMENSIONS, draw_profiles, habits
-from companion.methods import (
+from companion.corpora.generator.messages import write
+from companion.corpora.generator.profiles import STYLE_DIMENSIONS, draw_profiles, habits
+from companion.settings import BaseModelConfig, TrainingConfig
+from companion.users.methods import (
     HYPERNETWORK_TRAINING,
     PLACEMENTS,
     USER_EMBEDDING_TRAINING,
     FittingConfig,
     UserEmbeddingConfig,
 )
-from companion.settings import BaseModelConfig, TrainingConfig
 from tools import environment
 
 RESULTS = Path(__file__).with_suffix(".json")

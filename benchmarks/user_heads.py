@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from companion import beliefs, measure
+from companion import measure
 from companion.corpora import Corpus, messages, sitting
-from companion.methods import UserHeadsConfig
+from companion.users import beliefs
+from companion.users.methods import UserHeadsConfig
 from tools import environment
 
 RESULTS = Path(__file__).with_suffix(".json")

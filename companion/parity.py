@@ -14,13 +14,13 @@ from companion.keras import fine_tuning as tuned_in_keras
 from companion.keras import hypernetworks as hyper_in_keras
 from companion.keras import user_embeddings as embeddings_in_keras
 from companion.keras import user_heads as heads_in_keras
-from companion.personal import PersonalStates
 from companion.pytorch import base_model as in_pytorch
 from companion.pytorch import fine_tuning as tuned_in_pytorch
 from companion.pytorch import hypernetworks as hyper_in_pytorch
 from companion.pytorch import user_embeddings as embeddings_in_pytorch
 from companion.pytorch import user_heads as heads_in_pytorch
-from companion.stacks import DOWN, UP
+from companion.users.stacks import DOWN, UP
+from companion.users.states import PersonalStates
 
 _RECURRENT = {"weight_ih": "kernel", "weight_hh": "recurrent_kernel"}
 _GRU_GATES = (1, 0, 2)  # PyTorch: reset, update, new; Keras: update, reset, new. Its own inverse

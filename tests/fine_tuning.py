@@ -5,13 +5,14 @@ import inspect
 import numpy as np
 import pytest
 
-from companion import keeping, personalizing, stacks
+from companion import keeping
 from companion.corpora import BEGIN, Corpus
 from companion.keyboard import Keyboard
-from companion.personal import PersonalStates, delete_state, load_states, state_file
 from companion.settings import BaseModelConfig
-from companion.stacks import DOWN, UP
-from companion.strategies import LAYERS, Strategy
+from companion.users import personalizing, stacks
+from companion.users.stacks import DOWN, UP
+from companion.users.states import PersonalStates, delete_state, load_states, state_file
+from companion.users.strategies import LAYERS, Strategy
 
 CONFIGS = [
     BaseModelConfig(cell=cell, embedding=5, hidden=7, layers=layers, tied=tied)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from companion.corpora import BEGIN, Corpus, split
-from companion.files import CorruptedFileError
+from companion.keeping.files import CorruptedFileError
 from companion.keyboard import Keyboard
-from companion.methods import BIASES, WAYS, FittingConfig, HypernetworkConfig
-from companion.personal import delete_state, load_states
 from companion.settings import BaseModelConfig, TrainingConfig
+from companion.users.methods import BIASES, WAYS, FittingConfig, HypernetworkConfig
+from companion.users.states import delete_state, load_states
 
 WORDS, USERS = 17, np.array([3, 5, 9])
 WHO = np.array([5, 3, 9, 5])

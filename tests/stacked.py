@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from companion.settings import BaseModelConfig
-from companion.stacks import DOWN, SCALE, UP
+from companion.users.stacks import DOWN, SCALE, UP
 
 WORDS, USERS = 17, 3
 TOKENS = np.random.default_rng(0).integers(1, WORDS, (USERS, 4, 6), dtype=np.int32)

@@ -9,7 +9,7 @@ from companion.keras import fine_tuning as in_keras
 from companion.pytorch import base_model
 from companion.pytorch import fine_tuning as in_pytorch
 from companion.settings import BaseModelConfig
-from companion.strategies import Strategy
+from companion.users.strategies import Strategy
 
 CONFIGS = [
     BaseModelConfig(cell=cell, embedding=6, hidden=hidden, layers=layers, tied=tied)

@@ -5,10 +5,10 @@ import torch
 from companion import parity
 from companion.keras import hypernetworks as in_keras
 from companion.keras import training as keras_training
-from companion.methods import BIASES, FittingConfig, HypernetworkConfig
 from companion.pytorch import hypernetworks as in_pytorch
 from companion.pytorch import training as pytorch_training
 from companion.settings import BaseModelConfig
+from companion.users.methods import BIASES, FittingConfig, HypernetworkConfig
 from tests.test_parity_user_embeddings import CHANCE_OFF, DATA, STEPS, TOKENS, USERS, below
 
 CONFIGS = [

@@ -6,11 +6,11 @@ from companion import parity
 from companion.corpora import Corpus, split
 from companion.keras import training as keras_training
 from companion.keras import user_embeddings as in_keras
-from companion.methods import PLACEMENTS, FittingConfig, UserEmbeddingConfig
 from companion.pytorch import base_model
 from companion.pytorch import training as pytorch_training
 from companion.pytorch import user_embeddings as in_pytorch
 from companion.settings import BaseModelConfig, TrainingConfig
+from companion.users.methods import PLACEMENTS, FittingConfig, UserEmbeddingConfig
 
 CHANCE_OFF = {"user_dropout": 0.0, "dropout": 0.0}
 CONFIGS = [

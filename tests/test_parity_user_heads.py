@@ -5,10 +5,10 @@ import torch
 from companion import parity
 from companion.keras import training as keras_training
 from companion.keras import user_heads as in_keras
-from companion.methods import UserHeadsConfig
 from companion.pytorch import training as pytorch_training
 from companion.pytorch import user_heads as in_pytorch
 from companion.settings import BaseModelConfig
+from companion.users.methods import UserHeadsConfig
 from tests.test_parity_user_embeddings import DATA, STEPS, TOKENS, USERS, below
 
 EVIDENCE = [("word",), ("state",), ("word", "state")]

@@ -9,11 +9,11 @@ from scipy.special import expit, log_softmax
 
 from companion import keeping
 from companion.corpora import BEGIN, PADDING, Corpus, split
-from companion.files import CorruptedFileError
+from companion.keeping.files import CorruptedFileError
 from companion.keyboard import Keyboard
-from companion.methods import PLACEMENTS, FittingConfig, UserEmbeddingConfig
-from companion.personal import delete_state, load_states
 from companion.settings import BaseModelConfig, TrainingConfig
+from companion.users.methods import PLACEMENTS, FittingConfig, UserEmbeddingConfig
+from companion.users.states import delete_state, load_states
 
 WORDS, USERS = 17, np.array([3, 5, 9])
 WHO = np.array([5, 3, 9, 5])

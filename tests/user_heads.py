@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from companion import beliefs
 from companion.corpora import BEGIN, PADDING, Corpus, split
-from companion.files import CorruptedFileError
+from companion.keeping.files import CorruptedFileError
 from companion.keyboard import Keyboard
-from companion.methods import UserHeadsConfig
-from companion.personal import PersonalStates
 from companion.settings import BaseModelConfig, TrainingConfig
+from companion.users import beliefs
+from companion.users.methods import UserHeadsConfig
+from companion.users.states import PersonalStates
 
 WORDS, USERS = 17, np.array([3, 5, 9])
 SHARES = np.array([10.0, 30.0, 60.0])

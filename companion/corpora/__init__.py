@@ -1,14 +1,14 @@
-"""Where text comes from: corpora, their vocabulary, their splits and their batches."""
+"""Where text comes from: corpora, their vocabulary, their splits and their batches.
 
-from . import logs
+``generator`` holds the default corpus and its truth, ``reading`` brings text from outside; both
+make a ``corpus``, from the ``tokens`` of a ``vocabulary``, which ``batches`` hands to a network.
+"""
+
 from .batches import epoch_batches
-from .chat import chat
 from .corpus import Corpus, Split, at_least, split
-from .learning import best_learner
-from .messages import messages, sitting
-from .shakespeare import shakespeare
+from .generator import Truth, best_learner, messages, sitting
+from .reading import chat, logs, shakespeare
 from .tokens import tokenize
-from .truth import Truth
 from .vocabulary import BEGIN, END, PADDING, UNKNOWN, Vocabulary
 
 __all__ = [

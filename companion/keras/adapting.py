@@ -9,12 +9,12 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from companion import stacks
 from companion.corpora import PADDING, Corpus
-from companion.methods import STORED
 from companion.settings import ADAM_BETAS, ADAM_EPSILON
-from companion.stacks import DOWN, UP, Stack
-from companion.strategies import Strategy
+from companion.users import stacks
+from companion.users.methods import STORED
+from companion.users.stacks import DOWN, UP, Stack
+from companion.users.strategies import Strategy
 
 from .base_model import BaseModel
 from .stacked import Changes, StackedNetwork

@@ -12,12 +12,12 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from companion import personalizing, stacks, strategies
 from companion.corpora import Corpus
-from companion.personal import PersonalStates, known_ids, rows_of
-from companion.personalizing import Task
-from companion.stacks import Stack
-from companion.strategies import ADAPTER, Strategy
+from companion.users import personalizing, stacks, strategies
+from companion.users.personalizing import Task
+from companion.users.stacks import Stack
+from companion.users.states import PersonalStates, known_ids, rows_of
+from companion.users.strategies import ADAPTER, Strategy
 
 from . import adapting, base_model, stacked
 from .adapting import Adaptation, shapes_of, weights_in

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from companion.stacks import DOWN, SCALE, UP
+from companion.users.stacks import DOWN, SCALE, UP
 
 Shapes = Mapping[str, tuple[int, ...]]
 HIDDEN, CHUNK_VECTOR = 64, 16  # of the network that writes chunks; numbers that tell chunks apart

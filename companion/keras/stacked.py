@@ -7,7 +7,7 @@ from collections.abc import Callable
 import tensorflow as tf
 from keras import ops
 
-from companion.stacks import DOWN, SCALE, UP
+from companion.users.stacks import DOWN, SCALE, UP
 
 from .base_model import BaseModel
 

@@ -13,13 +13,14 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from companion import beliefs, files, personal
 from companion.corpora import BEGIN, PADDING, Corpus, Split, epoch_batches
 from companion.history import History
-from companion.methods import STORED, USER_HEADS_TRAINING, VECTOR_SPREAD, UserHeadsConfig
-from companion.personal import PersonalStates, first_vectors, known_ids, rows_of
+from companion.keeping import files
 from companion.settings import BaseModelConfig, TrainingConfig
-from companion.trainings import kept_training
+from companion.users import beliefs, states
+from companion.users.lifecycle import kept_training
+from companion.users.methods import STORED, USER_HEADS_TRAINING, VECTOR_SPREAD, UserHeadsConfig
+from companion.users.states import PersonalStates, first_vectors, known_ids, rows_of
 
 from . import base_model, user_embeddings
 from . import training as training_loop
@@ -384,7 +385,7 @@ def trained(
         "vectors": [VECTOR_SPREAD, STORED],
         "framework": [keras.__version__, tf.__version__],
     }
-    code = sys.modules[__name__], user_embeddings, base_model, training_loop, personal, beliefs
+    code = sys.modules[__name__], user_embeddings, base_model, training_loop, states, beliefs
     return kept_training(key, data, code, make, _save, _load)
 
 
@@ -444,7 +445,7 @@ def believed(
         Messages of typists, who may or may not be users that the model knows. Their ids only say
         which messages one typist wrote.
     stay, doubt : float
-        See :func:`companion.beliefs.followed`.
+        See :func:`companion.users.beliefs.followed`.
 
     Returns
     -------
@@ -474,7 +475,7 @@ def load(path: str | PathLike[str]) -> UserHeads:
     ------
     FileNotFoundError
         If there is no such file.
-    companion.files.CorruptedFileError
+    companion.keeping.files.CorruptedFileError
         If the file is truncated or was altered.
     """
     return _load(path)[0]

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 
 import companion.corpora.corpus
-import companion.corpora.grammar
-import companion.corpora.profiles
-import companion.corpora.truth
+import companion.corpora.generator.grammar
+import companion.corpora.generator.profiles
+import companion.corpora.generator.truth
 import companion.corpora.vocabulary
 from companion.checks import check_ids
 from companion.corpora import Corpus, Truth
-from companion.files import load_arrays, save_arrays
 from companion.keeping import kept, source_fingerprint
+from companion.keeping.files import load_arrays, save_arrays
 
 from . import counts, scores, suggestions
 
@@ -46,7 +46,7 @@ def bounds(truth: Truth, corpus: Corpus, progress: bool = False) -> Bounds:
     Parameters
     ----------
     truth : Truth
-        What :func:`companion.corpora.messages` gives with the corpus.
+        What :func:`companion.corpora.generator.messages` gives with the corpus.
     corpus : Corpus
         Messages of known users, or of new ones: ``data.test``, or ``data.new_test``.
     progress : bool
@@ -98,9 +98,9 @@ def _key(truth: Truth, corpus: Corpus) -> dict[str, Any]:
         scores,
         suggestions,
         counts,
-        companion.corpora.truth,
-        companion.corpora.profiles,
-        companion.corpora.grammar,
+        companion.corpora.generator.truth,
+        companion.corpora.generator.profiles,
+        companion.corpora.generator.grammar,
         companion.corpora.corpus,
         companion.corpora.vocabulary,
     )

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim.lr_scheduler import LinearLR
 
-from companion import stacks
 from companion.corpora import PADDING, Corpus
-from companion.methods import STORED
 from companion.settings import ADAM_BETAS, ADAM_EPSILON
-from companion.stacks import DOWN, UP, Stack
-from companion.strategies import Strategy
+from companion.users import stacks
+from companion.users.methods import STORED
+from companion.users.stacks import DOWN, UP, Stack
+from companion.users.strategies import Strategy
 
 from .base_model import BaseModel
 from .stacked import Changes, StackedNetwork

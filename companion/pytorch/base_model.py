@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from companion import files
 from companion.checks import check_ids, check_users
 from companion.corpora import Split
 from companion.history import History
+from companion.keeping import files
 from companion.settings import EMBEDDING_RANGE, BaseModelConfig, TrainingConfig
-from companion.trainings import kept_training
+from companion.users.lifecycle import kept_training
 
 from . import training as training_loop
 from .training import evaluating
@@ -249,7 +249,7 @@ def load(path: str | PathLike[str]) -> BaseModel:
     ------
     FileNotFoundError
         If there is no such file.
-    companion.files.CorruptedFileError
+    companion.keeping.files.CorruptedFileError
         If the file is truncated or was altered.
     """
     return _load(path)[0]

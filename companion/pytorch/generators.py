@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from companion.stacks import DOWN, SCALE, UP
+from companion.users.stacks import DOWN, SCALE, UP
 
 Shapes = Mapping[str, tuple[int, ...]]
 HIDDEN, CHUNK_VECTOR = 64, 16  # of the network that writes chunks; numbers that tell chunks apart

@@ -12,19 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from companion import files, personal
 from companion.corpora import Corpus, Split
 from companion.history import History
-from companion.methods import (
+from companion.keeping import files
+from companion.settings import BaseModelConfig, TrainingConfig
+from companion.users import states
+from companion.users.lifecycle import kept_states, kept_training
+from companion.users.methods import (
     HYPERNETWORK_TRAINING,
     STORED,
     VECTOR_SPREAD,
     FittingConfig,
     HypernetworkConfig,
 )
-from companion.personal import PersonalStates, first_vectors
-from companion.settings import BaseModelConfig, TrainingConfig
-from companion.trainings import kept_states, kept_training
+from companion.users.states import PersonalStates, first_vectors
 
 from . import base_model, generators, stacked, user_embeddings
 from . import training as training_loop
@@ -250,7 +251,7 @@ def trained(
         "vectors": [VECTOR_SPREAD, STORED],
         "framework": torch.__version__,
     }
-    return kept_training(key, data, (*_code(), personal), make, _save, _load)
+    return kept_training(key, data, (*_code(), states), make, _save, _load)
 
 
 def from_base(
@@ -297,7 +298,7 @@ def load(path: str | PathLike[str]) -> Hypernetwork:
     ------
     FileNotFoundError
         If there is no such file.
-    companion.files.CorruptedFileError
+    companion.keeping.files.CorruptedFileError
         If the file is truncated or was altered.
     """
     return _load(path)[0]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from companion.stacks import DOWN, SCALE, UP
+from companion.users.stacks import DOWN, SCALE, UP
 
 from .base_model import BaseModel
 

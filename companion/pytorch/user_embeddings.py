@@ -14,10 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LinearLR
 
-from companion import files, personal
 from companion.corpora import Corpus, Split, epoch_batches
 from companion.history import History
-from companion.methods import (
+from companion.keeping import files
+from companion.settings import BaseModelConfig, TrainingConfig
+from companion.users import states
+from companion.users.lifecycle import kept_states, kept_training
+from companion.users.methods import (
     STORED,
     USER_EMBEDDING_TRAINING,
     VECTOR_SPREAD,
@@ -25,7 +28,7 @@ from companion.methods import (
     HypernetworkConfig,
     UserEmbeddingConfig,
 )
-from companion.personal import (
+from companion.users.states import (
     PersonalStates,
     check_table,
     first_vectors,
@@ -33,8 +36,6 @@ from companion.personal import (
     rows_of,
     table_of,
 )
-from companion.settings import BaseModelConfig, TrainingConfig
-from companion.trainings import kept_states, kept_training
 
 from . import base_model
 from . import training as training_loop
@@ -316,7 +317,7 @@ def trained(
         "vectors": [VECTOR_SPREAD, STORED],  # not all of methods.py, where other methods stand too
         "framework": torch.__version__,
     }
-    code = sys.modules[__name__], base_model, training_loop, personal
+    code = sys.modules[__name__], base_model, training_loop, states
     return kept_training(key, data, code, make, _save, _load)
 
 
@@ -415,7 +416,7 @@ def load(path: str | PathLike[str]) -> UserEmbedding:
     ------
     FileNotFoundError
         If there is no such file.
-    companion.files.CorruptedFileError
+    companion.keeping.files.CorruptedFileError
         If the file is truncated or was altered.
     """
     return _load(path)[0]

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from companion import beliefs, files, personal
 from companion.corpora import BEGIN, PADDING, Corpus, Split, epoch_batches
 from companion.history import History
-from companion.methods import STORED, USER_HEADS_TRAINING, VECTOR_SPREAD, UserHeadsConfig
-from companion.personal import PersonalStates, first_vectors, known_ids, rows_of
+from companion.keeping import files
 from companion.settings import BaseModelConfig, TrainingConfig
-from companion.trainings import kept_training
+from companion.users import beliefs, states
+from companion.users.lifecycle import kept_training
+from companion.users.methods import STORED, USER_HEADS_TRAINING, VECTOR_SPREAD, UserHeadsConfig
+from companion.users.states import PersonalStates, first_vectors, known_ids, rows_of
 
 from . import base_model, user_embeddings
 from . import training as training_loop
@@ -301,7 +302,7 @@ def trained(
         "vectors": [VECTOR_SPREAD, STORED],
         "framework": torch.__version__,
     }
-    code = sys.modules[__name__], user_embeddings, base_model, training_loop, personal, beliefs
+    code = sys.modules[__name__], user_embeddings, base_model, training_loop, states, beliefs
     return kept_training(key, data, code, make, _save, _load)
 
 
@@ -361,7 +362,7 @@ def believed(
         Messages of typists, who may or may not be users that the model knows. Their ids only say
         which messages one typist wrote.
     stay, doubt : float
-        See :func:`companion.beliefs.followed`.
+        See :func:`companion.users.beliefs.followed`.
 
     Returns
     -------
@@ -391,7 +392,7 @@ def load(path: str | PathLike[str]) -> UserHeads:
     ------
     FileNotFoundError
         If there is no such file.
-    companion.files.CorruptedFileError
+    companion.keeping.files.CorruptedFileError
         If the file is truncated or was altered.
     """
     return _load(path)[0]

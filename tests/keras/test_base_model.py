@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import companion.keras
 from companion import keeping
 from companion.corpora import Corpus, split
-from companion.files import CorruptedFileError
+from companion.keeping.files import CorruptedFileError
 from companion.keras import training
 from companion.keras.base_model import BaseModel, fingerprint, load, save, trained
 from companion.keyboard import Keyboard

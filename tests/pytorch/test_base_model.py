@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from companion import keeping
 from companion.corpora import Corpus, split
-from companion.files import CorruptedFileError
+from companion.keeping.files import CorruptedFileError
 from companion.keyboard import Keyboard
 from companion.pytorch import training
 from companion.pytorch.base_model import BaseModel, fingerprint, load, save, trained

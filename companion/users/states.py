@@ -1,0 +1,279 @@
+"""Personal states: what a method keeps about each user, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from companion.checks import check_ids, check_users
+from companion.keeping import files
+
+from .methods import VECTOR_SPREAD
+
+KIND = "personal state"
+
+
+@dataclass(frozen=True, eq=False)
+class PersonalStates:
+    """Named arrays of some users, made for one model.
+
+    Parameters
+    ----------
+    model : str
+        Fingerprint of the network that the states were made for.
+    users : np.ndarray
+        User ids, each once, ascending, ``(users,)``.
+    arrays : mapping of str to np.ndarray
+        Each ``(users, ...)``: row *i* belongs to ``users[i]``.
+
+    Raises
+    ------
+    ValueError
+        If a user is there twice, the ids do not ascend, an array has not one row per user, or a
+        number in it is not finite.
+    """
+
+    model: str
+    users: np.ndarray
+    arrays: Mapping[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "users", check_ascending(self.users))
+        for name, array in self.arrays.items():
+            if len(array) != len(self.users):
+                raise ValueError(f"{name} has {len(array)} rows for {len(self.users)} users")
+            if not np.isfinite(array).all():
+                user = self.users[~np.isfinite(array).reshape(len(array), -1).all(axis=1)][0]
+                raise ValueError(f"{name} of user {user} holds numbers that are not finite")
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    @property
+    def bytes_per_user(self) -> int:
+        """Bytes of one user's arrays."""
+        return sum(array[:1].nbytes for array in self.arrays.values())
+
+    def of(self, users: Sequence[int] | np.ndarray) -> PersonalStates:
+        """The states of these users only.
+
+        Raises
+        ------
+        ValueError
+            If no user is named, or one has no state here; the message names the user.
+        """
+        if not len(users):
+            raise ValueError("users is empty: name at least one user")
+        chosen = np.unique(check_ids("user", users, None, ndim=1))
+        missing = np.setdiff1d(chosen, self.users)
+        if len(missing):
+            raise ValueError(f"user {missing[0]} has no personal state")
+        rows = np.searchsorted(self.users, chosen)
+        return PersonalStates(self.model, chosen, {n: a[rows] for n, a in self.arrays.items()})
+
+    def check_made_for(self, model: str) -> None:
+        """Refuse a network with another fingerprint than that of the one they were made for.
+
+        Raises
+        ------
+        ValueError
+            The message names both.
+        """
+        if self.model != model:
+            raise ValueError(
+                f"the personal states were made for the network {self.model}, not for this one, "
+                f"{model}: make them anew from the users' messages"
+            )
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Write one safetensors file a user, so that each can be read and deleted alone."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for row, user in enumerate(self.users):
+            arrays = {name: array[row] for name, array in self.arrays.items()}
+            metadata = {"model": self.model, "user": int(user)}
+            files.save_arrays(state_file(folder, user), arrays, KIND, metadata)
+
+
+def load_states(
+    folder: str | PathLike[str], model: str, users: Sequence[int] | None = None
+) -> PersonalStates:
+    """Read what :meth:`PersonalStates.save` wrote.
+
+    Parameters
+    ----------
+    folder : path
+    model : str
+        Fingerprint of the network that is to use the states.
+    users : sequence of int, optional
+        Whose; everybody's in the folder, if not given.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no state of a user asked for, or none at all.
+    ValueError
+        If no user is named, a state was made for another network or carries another user's name,
+        or the states do not hold the same arrays.
+    companion.keeping.files.CorruptedFileError
+        If a file is truncated or was altered.
+    """
+    folder = Path(folder)
+    if users is None:
+        found = (path.stem.removeprefix("user-") for path in folder.glob(_name("*")))
+        users = [int(user) for user in found if user.isdecimal()]
+        if not users:
+            raise FileNotFoundError(f"there is no personal state in {folder}")
+    if not len(users):
+        raise ValueError("users is empty: name at least one user, or None for all in the folder")
+    users = np.unique(users)
+    states = [_load_one(folder, int(user), model) for user in users]
+    for user, state in zip(users, states, strict=True):
+        if state.keys() != states[0].keys():
+            raise ValueError(
+                f"user {user} has the arrays {sorted(state)}, but user {users[0]} has "
+                f"{sorted(states[0])}: they come from different methods"
+            )
+    arrays = {name: np.stack([state[name] for state in states]) for name in states[0]}
+    return PersonalStates(model, users.astype(np.int64), arrays)
+
+
+def delete_state(folder: str | PathLike[str], user: int) -> None:
+    """Delete one user's state, and nothing of anybody else.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    state_file(folder, user).unlink()
+
+
+def state_file(folder: str | PathLike[str], user: int) -> Path:
+    """Where the state of a user is kept."""
+    return Path(folder) / _name(str(int(user)))
+
+
+def check_ascending(users: Sequence[int] | np.ndarray) -> np.ndarray:
+    """User ids as an array, at least one, ascending, each once.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no such ids.
+    """
+    users = check_ids("user", users, None, ndim=1)
+    if not len(users) or (np.diff(users) <= 0).any():
+        raise ValueError("users must be at least one, ascending, each once")
+    return users
+
+
+def check_table(users: Sequence[int] | np.ndarray, vectors: np.ndarray, size: int) -> np.ndarray:
+    """User ids as :func:`check_ascending` gives them, for a table of vectors with anyone's last.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no such ids, or `vectors` has another shape than ``(users + 1, size)``.
+    """
+    users = check_ascending(users)
+    if np.shape(vectors) != (len(users) + 1, size):
+        raise ValueError(
+            f"vectors must have shape ({len(users) + 1}, {size}), a row for each user and one for "
+            f"anyone, not {np.shape(vectors)}"
+        )
+    return users
+
+
+def first_vectors(users: int, size: int, seed: int) -> np.ndarray:
+    """A table of vectors before training: random ones, and zeros for anyone, ``(users + 1, size)``.
+
+    Both frameworks start from the same one.
+    """
+    vectors = np.random.default_rng(seed).normal(scale=VECTOR_SPREAD, size=(users, size))
+    return np.concatenate([vectors, np.zeros((1, size))]).astype(np.float32)
+
+
+def table_of(states: PersonalStates, anyone: np.ndarray) -> np.ndarray:
+    """The table of the vectors in `states`, with anyone's ``(1, size)`` last.
+
+    Raises
+    ------
+    ValueError
+        If the states hold no vectors: they are another method's.
+    """
+    if "vector" not in states.arrays:
+        raise ValueError(f"states hold {sorted(states.arrays)}, no vector: another method's")
+    return np.concatenate([states.arrays["vector"].astype(np.float32), anyone])
+
+
+def rows_of(users: np.ndarray) -> np.ndarray:
+    """A table from user ids to rows of arrays, ``(largest id + 2,)``.
+
+    An id that is not among `users` has the row after the last; so has the last place of the table,
+    which serves all larger ids.
+    """
+    rows = np.full(int(np.max(users, initial=-1)) + 2, len(users), dtype=np.int64)
+    rows[users] = np.arange(len(users))
+    return rows
+
+
+def check_known(users: np.ndarray, known: np.ndarray) -> None:
+    """Refuse users whom a model does not know.
+
+    Raises
+    ------
+    ValueError
+        The message names the first of them.
+    """
+    unknown = np.setdiff1d(users, known)
+    if len(unknown):
+        raise ValueError(
+            f"user {unknown[0]} is none of the {len(known)} users known. Give no users to have the "
+            "messages read as anyone's, or fit this user's state first"
+        )
+
+
+def known_ids(users: Sequence[int] | np.ndarray, messages: int, known: np.ndarray) -> np.ndarray:
+    """Checked ids of known users, one for each message, ``(messages,)``: a copy.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no ids, not one for each message, or a user is not known.
+    """
+    ids = check_users(users, messages)
+    check_known(ids, known)
+    return np.array(ids)  # without the negative strides that PyTorch does not take
+
+
+def _name(user: str) -> str:
+    return f"user-{user}.safetensors"
+
+
+def _load_one(folder: Path, user: int, model: str) -> dict[str, np.ndarray]:
+    path = state_file(folder, user)
+    arrays, metadata = files.load_arrays(path, KIND)
+    PersonalStates(metadata["model"], np.array([user]), {}).check_made_for(model)
+    if metadata["user"] != user:
+        raise ValueError(f"{path} holds the state of user {metadata['user']}")
+    return arrays
+
+
+__all__ = [
+    "PersonalStates",
+    "check_ascending",
+    "check_known",
+    "check_table",
+    "delete_state",
+    "first_vectors",
+    "known_ids",
+    "load_states",
+    "rows_of",
+    "state_file",
+    "table_of",
+]
