@@ -33,7 +33,12 @@ def python(code):
     ("package", "frameworks"),
     [
         ("companion.corpora", []),
+        ("companion.corpora.generator", []),
+        ("companion.corpora.reading", []),
+        ("companion.figures", []),
+        ("companion.keeping", []),
         ("companion.measure", []),
+        ("companion.users", []),
         ("companion.pytorch", ["torch"]),
         ("companion.keras", ["tensorflow", "keras"]),
     ],

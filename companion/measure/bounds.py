@@ -46,7 +46,7 @@ def bounds(truth: Truth, corpus: Corpus, progress: bool = False) -> Bounds:
     Parameters
     ----------
     truth : Truth
-        What :func:`companion.corpora.generator.messages` gives with the corpus.
+        What :func:`companion.corpora.messages` gives with the corpus.
     corpus : Corpus
         Messages of known users, or of new ones: ``data.test``, or ``data.new_test``.
     progress : bool

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-import companion.keeping as keeping
+from companion.keeping import cache
 from companion.keeping.cache import cache_folder, file_name, kept, source_fingerprint
 from companion.settings import BaseModelConfig
 
@@ -92,7 +92,7 @@ def test_read_only_folder_still_gives_what_it_holds(tmp_path, monkeypatch, caplo
     def refuse(path):
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(keeping, "_acquired", refuse)
+    monkeypatch.setattr(cache, "_acquired", refuse)
     assert maker.ask() == "thing 1"
     assert maker.ask({"name": "other"}) == "thing 2"
     assert caplog.messages == [
@@ -174,5 +174,5 @@ def test_folder_is_chosen_by_the_environment(monkeypatch, tmp_path):
 
 
 def test_source_fingerprint_tells_modules_apart():
-    assert source_fingerprint(keeping) == source_fingerprint(keeping)
-    assert source_fingerprint(keeping) != source_fingerprint(keeping, logging)
+    assert source_fingerprint(cache) == source_fingerprint(cache)
+    assert source_fingerprint(cache) != source_fingerprint(cache, logging)

@@ -25,7 +25,7 @@ class LogError(ValueError):
 
 @dataclass(frozen=True)
 class Source:
-    """A log file and how to read it; see :func:`companion.corpora.reading.logs.read`."""
+    """A log file and how to read it; see :func:`companion.corpora.logs.read`."""
 
     path: Path
     user: str

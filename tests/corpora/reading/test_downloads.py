@@ -7,7 +7,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from companion.corpora import downloads
+from companion.corpora.reading import downloads
 from companion.corpora.reading.downloads import DataError, Remote, local_files, remote
 
 TEXT = b"To be, or not to be\n" * 50

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from companion.corpora import logs, rows
+from companion.corpora import logs
+from companion.corpora.reading import rows
 from companion.corpora.reading.times import parse_times
 from companion.corpora.tokens import tokenize
 
