@@ -29,6 +29,8 @@ def check_ids(name: str, ids: Any, size: int | None, ndim: int) -> np.ndarray:
         If the array has another number of axes, or an id is outside; the message names the id.
     """
     ids = np.asarray(ids)
+    if ids.ndim == 2 and not ids.shape[1] and len(ids):
+        raise ValueError(f"{name} ids must have at least one step: shape {ids.shape}")
     if ids.dtype.kind not in "iu":
         raise TypeError(f"{name} ids must be integers (int32 or int64), not {ids.dtype}")
     if ids.ndim != ndim:
@@ -77,9 +79,43 @@ def check_trainable(model: Any, data: Any) -> None:
     for name in ("train", "validation"):
         if not len(getattr(data, name)):
             raise ValueError(f"data.{name} is empty: it needs at least one message")
-    size, needed = getattr(model, "vocabulary_size", None), len(data.vocabulary)
-    if size is not None and size < needed:
-        raise ValueError(f"model has a vocabulary of {size} words, but data has {needed}")
+    size, own = getattr(model, "vocabulary_size", None), getattr(model, "vocabulary", None)
+    if size is not None:
+        check_vocabulary("data", data.vocabulary, own, max(size, len(data.vocabulary)))
+        if size < len(data.vocabulary):
+            raise ValueError(
+                f"model has a vocabulary of {size} words, but data has {len(data.vocabulary)}"
+            )
 
 
-__all__ = ["check_ids", "check_trainable", "check_users"]
+def check_vocabulary(name: str, given: Any, own: Any, size: int) -> None:
+    """Refuse text of another vocabulary than the model's own.
+
+    Parameters
+    ----------
+    name : str
+        What has the vocabulary; the error says it.
+    given : Vocabulary
+    own : Vocabulary or None
+        The model's; None where nobody told it.
+    size : int
+        How many words the model reads and predicts.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer words, or an id stands for another one.
+    """
+    if len(given) != size:
+        raise ValueError(f"model has a vocabulary of {size} words, but {name} has {len(given)}")
+    if own is None or given.words == own.words:
+        return
+    pairs = enumerate(zip(own.words, given.words, strict=True))
+    place, (word, other) = next((i, two) for i, two in pairs if two[0] != two[1])
+    raise ValueError(
+        f"{name} has another vocabulary than the model: word {place} is {other!r} instead of "
+        f"{word!r}. Read the text with the vocabulary of the model"
+    )
+
+
+__all__ = ["check_ids", "check_trainable", "check_users", "check_vocabulary"]

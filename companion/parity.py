@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from companion.keras import base_model as in_keras
+from companion.keras import conditioned as conditioned_in_keras
 from companion.keras import fine_tuning as tuned_in_keras
 from companion.keras import hypernetworks as hyper_in_keras
 from companion.keras import user_embeddings as embeddings_in_keras
 from companion.keras import user_heads as heads_in_keras
 from companion.pytorch import base_model as in_pytorch
+from companion.pytorch import conditioned as conditioned_in_pytorch
 from companion.pytorch import fine_tuning as tuned_in_pytorch
 from companion.pytorch import hypernetworks as hyper_in_pytorch
 from companion.pytorch import user_embeddings as embeddings_in_pytorch
@@ -44,7 +46,7 @@ def user_embedding_to_keras(
     model: embeddings_in_pytorch.UserEmbedding,
 ) -> embeddings_in_keras.UserEmbedding:
     """The Keras user embeddings with the weights and vectors of those in PyTorch."""
-    network = _network_in_keras(embeddings_in_keras.ConditionedNetwork, model.network)
+    network = _network_in_keras(conditioned_in_keras.ConditionedNetwork, model.network)
     vectors = _array(model.vectors.weight)
     return embeddings_in_keras.UserEmbedding(network, model.known_users, vectors)
 
@@ -53,7 +55,7 @@ def user_embedding_to_pytorch(
     model: embeddings_in_keras.UserEmbedding,
 ) -> embeddings_in_pytorch.UserEmbedding:
     """The PyTorch user embeddings with the weights and vectors of those in Keras."""
-    network = _network_in_pytorch(embeddings_in_pytorch.ConditionedNetwork, model.network)
+    network = _network_in_pytorch(conditioned_in_pytorch.ConditionedNetwork, model.network)
     vectors = model.vectors.embeddings.numpy()
     return embeddings_in_pytorch.UserEmbedding(network, model.known_users, vectors)
 
@@ -77,7 +79,7 @@ def fine_tuned_to_pytorch(model: tuned_in_keras.FineTuned) -> tuned_in_pytorch.F
 
 def user_heads_to_keras(model: heads_in_pytorch.UserHeads) -> heads_in_keras.UserHeads:
     """The Keras user heads with the weights, vectors and temperature of those in PyTorch."""
-    network = _network_in_keras(embeddings_in_keras.ConditionedNetwork, model.network)
+    network = _network_in_keras(conditioned_in_keras.ConditionedNetwork, model.network)
     vectors, users = _array(model.vectors), model.known_users
     twin = heads_in_keras.UserHeads(
         network, model.config, users, vectors, model.shares, model.temperature
@@ -90,7 +92,7 @@ def user_heads_to_keras(model: heads_in_pytorch.UserHeads) -> heads_in_keras.Use
 
 def user_heads_to_pytorch(model: heads_in_keras.UserHeads) -> heads_in_pytorch.UserHeads:
     """The PyTorch user heads with the weights, vectors and temperature of those in Keras."""
-    network = _network_in_pytorch(embeddings_in_pytorch.ConditionedNetwork, model.network)
+    network = _network_in_pytorch(conditioned_in_pytorch.ConditionedNetwork, model.network)
     vectors, users = model.vectors.numpy(), model.known_users
     twin = heads_in_pytorch.UserHeads(
         network, model.config, users, vectors, model.shares, model.temperature
@@ -118,9 +120,9 @@ def hypernetwork_to_pytorch(model: hyper_in_keras.Hypernetwork) -> hyper_in_pyto
 
 
 def _network_in_keras(
-    kind: type[embeddings_in_keras.ConditionedNetwork],
-    network: embeddings_in_pytorch.ConditionedNetwork,
-) -> embeddings_in_keras.ConditionedNetwork:
+    kind: type[conditioned_in_keras.ConditionedNetwork],
+    network: conditioned_in_pytorch.ConditionedNetwork,
+) -> conditioned_in_keras.ConditionedNetwork:
     """The Keras network of this kind with the weights of one in PyTorch that reads vectors."""
     twin = kind(network.vocabulary_size, network.reading, network.config)
     _fill_keras(twin, network)
@@ -128,9 +130,9 @@ def _network_in_keras(
 
 
 def _network_in_pytorch(
-    kind: type[embeddings_in_pytorch.ConditionedNetwork],
-    network: embeddings_in_keras.ConditionedNetwork,
-) -> embeddings_in_pytorch.ConditionedNetwork:
+    kind: type[conditioned_in_pytorch.ConditionedNetwork],
+    network: conditioned_in_keras.ConditionedNetwork,
+) -> conditioned_in_pytorch.ConditionedNetwork:
     """The PyTorch network of this kind with the weights of one in Keras that reads vectors."""
     twin = kind(network.vocabulary_size, network.reading, network.config)
     _fill_pytorch(twin, network)

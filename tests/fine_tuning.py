@@ -5,8 +5,8 @@ import inspect
 import numpy as np
 import pytest
 
-from companion import keeping
 from companion.corpora import BEGIN, Corpus
+from companion.keeping import cache
 from companion.keyboard import Keyboard
 from companion.settings import BaseModelConfig
 from companion.users import personalizing, stacks
@@ -335,7 +335,7 @@ def test_a_keyboard_suggests_what_its_user_writes(twin, base):
     ("arguments", "says"),
     [
         ({"corpus": TEXT.select(np.array([], int))}, "corpus is empty"),
-        ({"corpus": by_users(("ada", 1, "go on"))}, "base has a vocabulary of"),
+        ({"corpus": by_users(("ada", 1, "go on"))}, "model has a vocabulary of"),
         ({"corpus": TEXT.of_users([0]), "users": [0, 2]}, "user 2 has no message in corpus"),
         ({"users": [77]}, "user 77 has no message in corpus"),
         ({"users": []}, "users is empty: name at least one"),
@@ -408,9 +408,9 @@ def key_of(twin, monkeypatch):
     """The key under which states are kept; nothing is fitted."""
 
     def kept(key, *_, **__):
-        raise Killed(keeping.file_name(key))
+        raise Killed(cache.file_name(key))
 
-    monkeypatch.setattr(keeping, "kept", kept)
+    monkeypatch.setattr(cache, "kept", kept)
 
     def key(*arguments):
         with pytest.raises(Killed) as killed:
@@ -446,10 +446,10 @@ def test_everything_that_decides_is_in_the_key(twin, base, key_of):
 @pytest.mark.parametrize(
     "module",
     [
-        "methods",
-        "personal",
+        "users.methods",
+        "users.states",
         "settings",
-        "stacks",
+        "users.stacks",
         "twin.adapting",
         "twin.base_model",
         "twin.fine_tuning",

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.special import expit, log_softmax
 
-from companion import keeping
 from companion.corpora import BEGIN, PADDING, Corpus, split
+from companion.keeping import cache as kept_things
 from companion.keeping.files import CorruptedFileError
 from companion.keyboard import Keyboard
 from companion.settings import BaseModelConfig, TrainingConfig
@@ -384,7 +384,7 @@ def test_what_cannot_be_fitted_is_refused(twin):
     model = on_data(twin)
     with pytest.raises(ValueError, match="corpus is empty"):
         twin.embeddings.fit(model, NEW.select(np.array([], dtype=int)))
-    with pytest.raises(ValueError, match="outside the vocabulary"):
+    with pytest.raises(ValueError, match="model has a vocabulary of"):
         twin.embeddings.fit(stirred(twin, words=5), NEW)
     with pytest.raises(ValueError, match="must know at least 2 users, not 1"):
         twin.embeddings.fit(model.with_states(model.states().of([1])), NEW)
@@ -458,8 +458,8 @@ def test_trained_once_and_kept_with_its_history(twin, cache, monkeypatch):
 @pytest.fixture
 def key_of(twin, monkeypatch):
     """The key under which a training is kept; nothing is trained."""
-    monkeypatch.setattr(keeping, "kept", lambda key, *_, **__: key)
-    return lambda *arguments: keeping.file_name(twin.embeddings.trained(*arguments))
+    monkeypatch.setattr(kept_things, "kept", lambda key, *_, **__: key)
+    return lambda *arguments: kept_things.file_name(twin.embeddings.trained(*arguments))
 
 
 def test_everything_that_decides_is_in_the_key(twin, monkeypatch, key_of):
@@ -483,7 +483,7 @@ def test_everything_that_decides_is_in_the_key(twin, monkeypatch, key_of):
     "module",
     [
         "corpora.batches",
-        "personal",
+        "users.states",
         "twin.base_model",
         "twin.training",
         "twin.user_embeddings",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,15 +14,14 @@ import tensorflow as tf
 from keras import ops
 
 from companion.checks import check_ids, check_users
-from companion.corpora import Split
+from companion.corpora import Split, Vocabulary
 from companion.history import History
 from companion.keeping import files
 from companion.settings import EMBEDDING_RANGE, BaseModelConfig, TrainingConfig
-from companion.users.lifecycle import kept_training
+from companion.users.lifecycle import Life
 
 from . import training as training_loop
 
-KIND = "base model in Keras"
 State = tuple[tuple[tf.Tensor, ...], ...]
 
 
@@ -41,6 +41,8 @@ class BaseModel(keras.Model):
     A Keras LSTM has one bias vector where PyTorch has two that are only ever added. A Keras GRU
     has two, as PyTorch's, as long as ``reset_after`` is true (the default).
     """
+
+    vocabulary: Vocabulary | None = None
 
     def __init__(
         self, vocabulary_size: int, config: BaseModelConfig = BaseModelConfig(), seed: int = 0
@@ -239,19 +241,13 @@ def trained(
         model = BaseModel(len(data.vocabulary), config, seed=training.seed)
         return model, training_loop.train(model, data, training, progress)
 
-    key = {
-        "name": f"base model keras {config.cell}",
-        "config": config,
-        "training": training,
-        "framework": [keras.__version__, tf.__version__],
-    }
-    code = sys.modules[__name__], training_loop
-    return kept_training(key, data, code, make, _save, _load)
+    name = f"base model keras {config.cell}"
+    return LIFE.trained(data, make, name=name, config=config, training=training)
 
 
 def save(model: BaseModel, path: str | PathLike[str]) -> None:
     """Write a model to a safetensors file."""
-    _save(model, path)
+    LIFE.save(model, path)
 
 
 def load(path: str | PathLike[str]) -> BaseModel:
@@ -264,12 +260,24 @@ def load(path: str | PathLike[str]) -> BaseModel:
     companion.keeping.files.CorruptedFileError
         If the file is truncated or was altered.
     """
-    return _load(path)[0]
+    return LIFE.load(path)
 
 
 def fingerprint(model: BaseModel) -> str:
     """Sixteen hexadecimal digits that change with any weight."""
     return files.fingerprint(weights_of(model))
+
+
+def rows_among(known: np.ndarray, users: tf.Tensor | None, messages: int) -> tf.Tensor:
+    """Rows of a table of the users `known`, ``(messages,)``; the row after the last is anyone's.
+
+    Whoever is not among them, and everybody where no users are given, is anyone.
+    """
+    if users is None:
+        return ops.full((messages,), len(known), dtype="int32")
+    known, users = np.asarray(known, np.int64), tf.cast(users, tf.int64)
+    rows = ops.minimum(tf.searchsorted(known, users), len(known) - 1)
+    return ops.where(ops.equal(tf.gather(known, rows), users), rows, len(known))
 
 
 def weights_of(model: BaseModel) -> dict[str, np.ndarray]:
@@ -332,18 +340,27 @@ def _output(
     )
 
 
-def _save(model: BaseModel, path: str | PathLike[str], **more: Any) -> None:
-    """Weights, configuration and more in one file."""
-    metadata = {"vocabulary_size": model.vocabulary_size, "config": asdict(model.config), **more}
-    files.save_arrays(path, weights_of(model), KIND, metadata)
+def _settings(model: BaseModel) -> dict[str, Any]:
+    """What decides a model besides its weights."""
+    return {"vocabulary_size": model.vocabulary_size, "config": asdict(model.config)}
 
 
-def _load(path: str | PathLike[str]) -> tuple[BaseModel, dict[str, Any]]:
-    """The model in a file, and what else its metadata holds."""
-    arrays, metadata = files.load_arrays(path, KIND)
-    model = BaseModel(metadata["vocabulary_size"], BaseModelConfig(**metadata["config"]))
+def _make(arrays: dict[str, np.ndarray], settings: dict[str, Any], path: Path) -> BaseModel:
+    """The model with these weights, that were read from a file."""
+    model = BaseModel(settings["vocabulary_size"], BaseModelConfig(**settings["config"]))
     assign(model, arrays, path)
-    return model, metadata
+    return model
+
+
+LIFE = Life(
+    kind="base model in Keras",
+    name="base model keras",
+    framework=(keras, tf),
+    code=(sys.modules[__name__], training_loop),
+    arrays=weights_of,
+    settings=_settings,
+    make=_make,
+)
 
 
 __all__ = ["BaseModel", "fingerprint", "load", "save", "trained"]

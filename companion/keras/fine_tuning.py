@@ -14,14 +14,15 @@ from keras import ops
 
 from companion.corpora import Corpus
 from companion.users import personalizing, stacks, strategies
+from companion.users.lifecycle import check_text
 from companion.users.personalizing import Task
 from companion.users.stacks import Stack
-from companion.users.states import PersonalStates, known_ids, rows_of
+from companion.users.states import PersonalStates, known_ids
 from companion.users.strategies import ADAPTER, Strategy
 
 from . import adapting, base_model, stacked
 from .adapting import Adaptation, shapes_of, weights_in
-from .base_model import BaseModel
+from .base_model import BaseModel, rows_among
 from .stacked import Changes, StackedNetwork
 
 FISHER_GROUP = 32  # messages whose gradients are held at once
@@ -48,10 +49,10 @@ class FineTuned(keras.Model):
         states.check_made_for(base_model.fingerprint(base))
         personalizing.check_changes(states, shapes_of(base))
         self.base = base
+        self.vocabulary = base.vocabulary
         self.known_users = states.users
         self.network = StackedNetwork(base)
         self._changes = {name: tf.constant(array) for name, array in states.arrays.items()}
-        self._rows = rows_of(states.users).astype(np.int32)
         self.built = True
 
     @property
@@ -147,9 +148,8 @@ class FineTuned(keras.Model):
 
     def _changes_of(self, users: tf.Tensor) -> Changes:
         """A change for each message, zero for those of users who are not known."""
-        last, anybody = len(self._rows) - 1, len(self.known_users)
-        users = ops.cast(users, "int32")
-        rows = tf.gather(self._rows, ops.where((users >= 0) & (users < last), users, last))
+        anybody = len(self.known_users)
+        rows = rows_among(self.known_users, users, ops.shape(users)[0])
         known = ops.cast(rows < anybody, "float32")
         rows = ops.minimum(rows, anybody - 1)
         return {
@@ -278,7 +278,7 @@ def fisher(
     .. [1] Kunstner, F. et al. Limitations of the empirical Fisher approximation for natural
        gradient descent. NeurIPS, 2019.
     """
-    personalizing.check_words(base.vocabulary_size, corpus)
+    check_text(base.vocabulary, base.vocabulary_size, corpus)
     rng = np.random.default_rng(seed)
     chosen, steps = stacks.draw_tokens(corpus, tokens, rng)
     network, names = StackedNetwork(base), weights_in(base, strategies.LAYERS)
@@ -299,7 +299,8 @@ def fisher(
 
 def _task(base: BaseModel, *given: Any) -> Task:
     """What is asked, checked against this base model."""
-    return personalizing.task(base_model.fingerprint(base), base.vocabulary_size, *given)
+    check_text(base.vocabulary, base.vocabulary_size, given[0])
+    return personalizing.task(base_model.fingerprint(base), *given)
 
 
 def _log_probs_at(

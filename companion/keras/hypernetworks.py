@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from types import ModuleType
 from typing import Any
 
 import keras
@@ -15,28 +14,21 @@ from keras import ops
 
 from companion.corpora import Corpus, Split
 from companion.history import History
-from companion.keeping import files
 from companion.settings import BaseModelConfig, TrainingConfig
-from companion.users import states
-from companion.users.lifecycle import kept_states, kept_training
 from companion.users.methods import (
     HYPERNETWORK_TRAINING,
-    STORED,
-    VECTOR_SPREAD,
     FittingConfig,
     HypernetworkConfig,
 )
 from companion.users.stacks import DOWN, SCALE
-from companion.users.states import PersonalStates, first_vectors
+from companion.users.states import PersonalStates
 
-from . import base_model, generators, stacked, user_embeddings
-from . import training as training_loop
+from . import generators, stacked, user_embeddings
 from .base_model import BaseModel
+from .conditioned import ConditionedNetwork
 from .generators import Bias, Chunks, LowRank, Scale
 from .stacked import Changes, StackedNetwork, State
-from .user_embeddings import ConditionedNetwork, UserEmbedding, fingerprint, fit
-
-KIND = "hypernetwork in Keras"
+from .user_embeddings import UserEmbedding, fingerprint, fit
 
 
 class GeneratedNetwork(ConditionedNetwork):
@@ -209,6 +201,7 @@ class Hypernetwork(UserEmbedding):
         _, changes = self.network.begin_with(vector)
         for name, weight in model._named().items():
             weight.assign(self.network.stacked.changed(name, changes)[0])
+        model.vocabulary = self.vocabulary
         return model
 
 
@@ -237,23 +230,7 @@ def trained(
     model : Hypernetwork
     history : History
     """
-
-    def make() -> tuple[Hypernetwork, History]:
-        model = from_base(base, data.known_users, config, training.seed)
-        history = training_loop.train(model, data, training, progress)
-        vectors = model.vectors.embeddings
-        vectors.assign(vectors.numpy().astype(STORED))  # as they are stored
-        return model, history
-
-    key = {
-        "name": "hypernetwork keras",
-        "base": base_model.fingerprint(base),
-        "config": config,
-        "training": training,
-        "vectors": [VECTOR_SPREAD, STORED],
-        "framework": [keras.__version__, tf.__version__],
-    }
-    return kept_training(key, data, (*_code(), training_loop, states), make, _save, _load)
+    return user_embeddings.trained_as(LIFE, from_base, data, base, config, training, progress)
 
 
 def from_base(
@@ -267,31 +244,19 @@ def from_base(
     The first vectors are drawn at random, since all changes that are written start at zero.
     """
     network = GeneratedNetwork(base.vocabulary_size, config, base.config, seed)
-    weights = network._named()
-    for name, weight in base._named().items():
-        weights[name].assign(weight)
-    vectors = first_vectors(len(users), config.size, seed)
-    return Hypernetwork(network, users, vectors)
+    return user_embeddings.on_top(Hypernetwork, network, base, users, seed)
 
 
 def fitted(
     model: Hypernetwork, corpus: Corpus, config: FittingConfig = FittingConfig()
 ) -> PersonalStates:
     """What :func:`fit` gives, from the cache folder if it was fitted before."""
-    key = {
-        "name": "hypernetwork vectors keras",
-        "model": fingerprint(model),
-        "users": files.fingerprint({"vectors": model.vectors.embeddings.numpy()}),
-        "config": config,
-        "framework": [keras.__version__, tf.__version__],
-    }
-    code = *_code(), training_loop
-    return kept_states(key, corpus, code, lambda: fit(model, corpus, config))
+    return user_embeddings.fitted_as(LIFE, model, corpus, config)
 
 
 def save(model: Hypernetwork, path: str | PathLike[str]) -> None:
     """Write a model, with the vectors of its users, to a safetensors file."""
-    _save(model, path)
+    LIFE.save(model, path)
 
 
 def load(path: str | PathLike[str]) -> Hypernetwork:
@@ -304,7 +269,7 @@ def load(path: str | PathLike[str]) -> Hypernetwork:
     companion.keeping.files.CorruptedFileError
         If the file is truncated or was altered.
     """
-    return _load(path)[0]
+    return LIFE.load(path)
 
 
 def _written(made: Sequence[keras.layers.Layer], vectors: tf.Tensor) -> Changes:
@@ -343,23 +308,13 @@ def _of_gru(written: Changes) -> Changes:
     return changes
 
 
-def _code() -> tuple[ModuleType, ...]:
-    """The modules that decide what a hypernetwork predicts."""
-    return sys.modules[__name__], generators, stacked, user_embeddings, base_model
-
-
-def _save(model: Hypernetwork, path: str | PathLike[str], **more: Any) -> None:
-    user_embeddings.save_as(KIND, model, path, **more)
-
-
-def _load(path: str | PathLike[str]) -> tuple[Hypernetwork, dict[str, Any]]:
-    """The model in a file, and what else its metadata holds."""
-
-    def make(words: int, config: dict[str, Any], base: BaseModelConfig) -> GeneratedNetwork:
-        return GeneratedNetwork(words, HypernetworkConfig(**config), base)
-
-    network, users, vectors, metadata = user_embeddings.load_as(KIND, path, make)
-    return Hypernetwork(network, users, vectors), metadata
+LIFE = user_embeddings.life_of(
+    Hypernetwork,
+    GeneratedNetwork,
+    HypernetworkConfig,
+    "hypernetwork",
+    (sys.modules[__name__], generators, stacked),
+)
 
 
 __all__ = [

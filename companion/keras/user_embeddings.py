@@ -6,19 +6,21 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from os import PathLike
-from typing import Any, NamedTuple
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from companion.corpora import Corpus, Split, epoch_batches
+from companion.corpora import Corpus, Split, Vocabulary, epoch_batches
 from companion.history import History
 from companion.keeping import files
 from companion.settings import BaseModelConfig, TrainingConfig
 from companion.users import states
-from companion.users.lifecycle import kept_states, kept_training
+from companion.users.lifecycle import Life, check_text
 from companion.users.methods import (
     STORED,
     USER_EMBEDDING_TRAINING,
@@ -36,162 +38,14 @@ from companion.users.states import (
     table_of,
 )
 
-from . import base_model
+from . import base_model, conditioned
 from . import training as training_loop
-from .base_model import BaseModel, State
+from .base_model import BaseModel, rows_among
+from .conditioned import Batch, ConditionedNetwork
 
-KIND = "user embedding in Keras"
+Embedding = TypeVar("Embedding", bound="UserEmbedding")
 FITTING_BATCH = 256
 FITTING_EPSILON = 1e-8  # the default of Adam in PyTorch
-
-
-class ConditionedNetwork(BaseModel):
-    """The base model's network, which also reads a vector with every message.
-
-    Where `config` says so, the vector stands beside every input embedding, makes the first
-    recurrent state, scales and shifts the last hidden state [1]_, or adds a bias to the words [2]_.
-    All weights that read it start at zero: at first the vector changes nothing.
-
-    Parameters
-    ----------
-    vocabulary_size : int
-    config : UserEmbeddingConfig or HypernetworkConfig
-        The size of the vector, and its placements.
-    base : BaseModelConfig
-    seed : int
-
-    References
-    ----------
-    .. [1] Perez, E. et al. FiLM: Visual reasoning with a general conditioning layer. AAAI, 2018.
-    .. [2] Jaech, A. and Ostendorf, M. Low-rank RNN adaptation for context-aware language modeling.
-       TACL, 2018.
-    """
-
-    def __init__(
-        self,
-        vocabulary_size: int,
-        config: UserEmbeddingConfig | HypernetworkConfig = UserEmbeddingConfig(),
-        base: BaseModelConfig = BaseModelConfig(),
-        seed: int = 0,
-    ) -> None:
-        self.reading = config
-        super().__init__(vocabulary_size, base, seed)
-
-    def build(self, input_shape: Any = None) -> None:
-        """The base model's weights, a wider input where the vector stands there, and its paths."""
-        config, size = self.config, self.reading.size
-        parts = 2 if config.cell == "lstm" else 1
-        widths = {
-            "state": parts * config.layers * config.hidden,
-            "film": 2 * config.hidden,
-            "output": self.vocabulary_size,
-        }
-        self.paths = {
-            place: keras.layers.Dense(width, use_bias=False, kernel_initializer="zeros")
-            for place, width in widths.items()
-            if place in self.reading.placements
-        }
-        for path in self.paths.values():
-            path.build((None, size))
-        super().build()
-        if "input" in self.reading.placements:
-            kernel = self.recurrent[0].cell.kernel
-            reads_words = np.arange(kernel.shape[0])[:, None] < config.embedding
-            kernel.assign(ops.where(reads_words, kernel, 0.0))
-
-    def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
-        """Logits ``(batch, time, word)`` of tokens ``(batch, time)``, vectors ``(batch, size)``."""
-        tokens, vectors = inputs
-        return self.words(self.hidden(tokens, vectors), vectors[:, None])
-
-    def hidden(self, tokens: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
-        """Hidden states of the last recurrent layer, ``(batch, time, hidden)``."""
-        hidden = self._beside(self.dropouts[0](self.embedding(tokens)), vectors)
-        states = self._first_state(vectors) or (None,) * self.config.layers
-        for place, (layer, state) in enumerate(zip(self.recurrent, states, strict=True)):
-            if place:
-                hidden = self.dropouts[place](hidden)
-            hidden = layer(hidden, initial_state=state)  # (batch, time, hidden)
-        return hidden
-
-    def words(self, hidden: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
-        """Logits ``(..., word)`` from states ``(..., hidden)`` and vectors ``(..., size)``."""
-        if "film" in self.paths:
-            scale, shift = ops.split(self.paths["film"](vectors), 2, axis=-1)
-            hidden = hidden * (1 + scale) + shift
-        logits = self._logits(self.dropouts[-1](hidden))
-        return logits + self.paths["output"](vectors) if "output" in self.paths else logits
-
-    def begin_with(self, vectors: tf.Tensor) -> tuple[Any, ...]:
-        """The state before any token, the vectors ``(batch, size)`` being its last part."""
-        return *(self._first_state(vectors) or self.begin(len(vectors))), vectors
-
-    def advance(self, tokens: tf.Tensor, state: tuple[Any, ...]) -> tuple[tf.Tensor, tuple]:
-        """Logits ``(batch, word)`` after one more token ``(batch,)``, and the state then."""
-        *state, vectors = state
-        hidden, state = self._advance(self._beside(self.embedding(tokens), vectors), state)
-        return self.words(hidden, vectors), (*state, vectors)
-
-    @property
-    def reads_early(self) -> bool:
-        """Whether a vector enters the recurrent layers."""
-        return not {"input", "state"}.isdisjoint(self.reading.placements)
-
-    # Compiled here and not in UserEmbedding: with_states gives many of those on one network
-
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec((None, None), tf.int32),
-            tf.TensorSpec((None, None), tf.float32),
-        ]
-    )
-    def _log_probs(self, tokens: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
-        vectors = tf.ensure_shape(vectors, (None, self.reading.size))
-        return ops.log_softmax(self((tokens, vectors), training=False))  # (message, step, word)
-
-    @tf.function(reduce_retracing=True)
-    def _step(self, tokens: tf.Tensor, state: tuple[Any, ...]) -> tuple[tf.Tensor, tuple]:
-        logits, state = self.advance(tokens, state)
-        return ops.log_softmax(logits), state  # (batch, word)
-
-    @tf.function(reduce_retracing=True)
-    def _hidden(self, tokens: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
-        return self.hidden(tokens, vectors)
-
-    @tf.function(reduce_retracing=True)
-    def _gradient(
-        self, batch: _Batch, typical: tf.Tensor, spread: tf.Tensor, offsets: tf.Tensor
-    ) -> tf.Tensor:
-        """Gradient of a batch's summed loss by the offsets ``(users, size)``, those only."""
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(offsets)
-            loss = batch.loss(self, typical + spread * tf.gather(offsets, batch.rows))
-        return tf.convert_to_tensor(tape.gradient(loss, offsets))
-
-    def _beside(self, embedded: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
-        """The vector behind each input embedding, the same at every step."""
-        if "input" not in self.reading.placements:
-            return embedded
-        if len(embedded.shape) == 3:
-            vectors = ops.repeat(vectors[:, None], ops.shape(embedded)[1], axis=1)
-        return ops.concatenate([embedded, vectors], axis=-1)  # (batch, time, embedding + size)
-
-    def _first_state(self, vectors: tf.Tensor) -> State | None:
-        """For every layer each part ``(batch, hidden)``; None where no vector makes it."""
-        if "state" not in self.paths:
-            return None
-        shape = (-1, 2 if self.config.cell == "lstm" else 1, self.config.layers, self.config.hidden)
-        parts = ops.reshape(self.paths["state"](vectors), shape)  # (batch, part, layer, hidden)
-        layers = ops.unstack(parts, axis=2)
-        return tuple(tuple(ops.unstack(layer, axis=1)) for layer in layers)
-
-    def _input_size(self) -> int:
-        beside = self.reading.size if "input" in self.reading.placements else 0
-        return super()._input_size() + beside
-
-    def _named(self) -> dict[str, keras.Variable]:
-        paths = {f"paths/{place}/kernel": path.kernel for place, path in self.paths.items()}
-        return super()._named() | paths
 
 
 class UserEmbedding(keras.Model):
@@ -206,6 +60,9 @@ class UserEmbedding(keras.Model):
         One row a user and a last one for *anyone*, ``(users + 1, size)``.
     """
 
+    vocabulary: Vocabulary | None = None
+    user_names: tuple[str, ...] | None = None
+
     def __init__(
         self, network: ConditionedNetwork, users: Sequence[int] | np.ndarray, vectors: np.ndarray
     ) -> None:
@@ -215,7 +72,6 @@ class UserEmbedding(keras.Model):
         self.vectors = keras.layers.Embedding(*vectors.shape)
         self.dropout = keras.layers.Dropout(network.reading.dropout, seed=0)
         self.seeds = keras.random.SeedGenerator(0)
-        self.rows = rows_of(self.known_users).astype(np.int32)
         self.build()
         self.vectors.embeddings.assign(vectors)
 
@@ -300,16 +156,13 @@ class UserEmbedding(keras.Model):
         states.check_made_for(fingerprint(self))
         anyone = self.vectors.embeddings.numpy()[-1:]
         vectors = table_of(states, anyone)
-        return type(self)(self.network, states.users, vectors)
+        other = type(self)(self.network, states.users, vectors)
+        other.vocabulary = self.vocabulary
+        return other
 
     def _rows(self, users: tf.Tensor | None, messages: int) -> tf.Tensor:
         """Rows of the table of vectors, ``(messages,)``; the last one is anyone's."""
-        last = len(self.rows) - 1  # an id beyond the known ones has anyone's row, as the last has
-        if users is None:
-            users = ops.full((messages,), last, dtype="int32")
-        users = ops.cast(users, "int32")
-        known = (users >= 0) & (users < last)
-        return tf.gather(self.rows, ops.where(known, users, last))
+        return rows_among(self.known_users, users, messages)
 
     def _vectors_of(self, users: np.ndarray | None, messages: int) -> tf.Tensor:
         """Vectors of known users, checked, ``(messages, size)``; anyone's, where none are given."""
@@ -343,24 +196,7 @@ def trained(
     model : UserEmbedding
     history : History
     """
-
-    def make() -> tuple[UserEmbedding, History]:
-        model = from_base(base, data.known_users, config, training.seed)
-        history = training_loop.train(model, data, training, progress)
-        vectors = model.vectors.embeddings
-        vectors.assign(vectors.numpy().astype(STORED))  # as they are stored
-        return model, history
-
-    key = {
-        "name": "user embedding keras",
-        "base": base_model.fingerprint(base),
-        "config": config,
-        "training": training,
-        "vectors": [VECTOR_SPREAD, STORED],  # not all of methods.py, where other methods stand too
-        "framework": [keras.__version__, tf.__version__],
-    }
-    code = sys.modules[__name__], base_model, training_loop, states
-    return kept_training(key, data, code, make, _save, _load)
+    return trained_as(LIFE, from_base, data, base, config, training, progress)
 
 
 def from_base(
@@ -374,13 +210,7 @@ def from_base(
     The first vectors are drawn at random, since all that read them start at zero.
     """
     network = ConditionedNetwork(base.vocabulary_size, config, base.config, seed)
-    weights = network._named()
-    for name, weight in base_model.weights_of(base).items():
-        array = weights[name].numpy()
-        array[: len(weight)] = weight
-        weights[name].assign(array)
-    vectors = first_vectors(len(users), config.size, seed)
-    return UserEmbedding(network, users, vectors)
+    return on_top(UserEmbedding, network, base, users, seed)
 
 
 def fit(
@@ -403,22 +233,21 @@ def fit(
     Raises
     ------
     ValueError
-        If the corpus is empty or has words that the model lacks, if the model knows fewer than two
-        users, whose vectors then have no spread, or if a fitted number is not finite.
+        If the corpus is empty or has another vocabulary than the model, if the model knows fewer
+        than two users, whose vectors then have no spread, or if a fitted number is not finite.
 
     Notes
     -----
-    The words must have the ids of the model's vocabulary; that they have cannot be seen here. Where
-    no vector enters the recurrent layers, all hidden states are kept: 512 bytes a token by default.
+    Where no vector enters the recurrent layers, all hidden states are kept: 512 bytes a token by
+    default.
     """
-    if not len(corpus):
-        raise ValueError("corpus is empty: a user's vector needs at least one message")
+    check_text(model.vocabulary, model.vocabulary_size, corpus)
     if len(model.known_users) < 2:
         raise ValueError(f"model must know at least 2 users, not {len(model.known_users)}")
-    users, rows = corpus.active_users, rows_of(corpus.active_users)
+    users = corpus.active_users
     vectors = model.vectors.embeddings.numpy()[:-1]
     spread, typical = vectors.std(axis=0, ddof=1), vectors.mean(axis=0)  # (size,) each
-    batches = _read_once(model.network, corpus, rows)
+    batches = _read_once(model.network, corpus)
     offsets = keras.Variable(ops.zeros((len(users), len(typical))))  # in units of the spread
     fall = keras.optimizers.schedules.PolynomialDecay(config.learning_rate, config.steps, 0.0)
     adam = training_loop.LateEpsilonAdam(fall, epsilon=FITTING_EPSILON)
@@ -435,20 +264,12 @@ def fitted(
     model: UserEmbedding, corpus: Corpus, config: FittingConfig = FittingConfig()
 ) -> PersonalStates:
     """What :func:`fit` gives, from the cache folder if it was fitted before."""
-    key = {
-        "name": "user vectors keras",
-        "model": fingerprint(model),
-        "users": files.fingerprint({"vectors": model.vectors.embeddings.numpy()}),
-        "config": config,
-        "framework": [keras.__version__, tf.__version__],
-    }
-    code = sys.modules[__name__], base_model, training_loop
-    return kept_states(key, corpus, code, lambda: fit(model, corpus, config))
+    return fitted_as(LIFE, model, corpus, config)
 
 
 def save(model: UserEmbedding, path: str | PathLike[str]) -> None:
     """Write a model, with the vectors of its users, to a safetensors file."""
-    _save(model, path)
+    LIFE.save(model, path)
 
 
 def load(path: str | PathLike[str]) -> UserEmbedding:
@@ -461,7 +282,7 @@ def load(path: str | PathLike[str]) -> UserEmbedding:
     companion.keeping.files.CorruptedFileError
         If the file is truncated or was altered.
     """
-    return _load(path)[0]
+    return LIFE.load(path)
 
 
 def fingerprint(model: UserEmbedding) -> str:
@@ -469,22 +290,7 @@ def fingerprint(model: UserEmbedding) -> str:
     return base_model.fingerprint(model.network)
 
 
-class _Batch(NamedTuple):
-    """Some messages, as far as the network can read them before it knows the vectors."""
-
-    read: tf.Tensor
-    targets: tf.Tensor
-    rows: tf.Tensor
-
-    def loss(self, network: ConditionedNetwork, vectors: tf.Tensor) -> tf.Tensor:
-        """Summed loss of the batch, nats, read with these vectors ``(batch, size)``."""
-        hidden = network.hidden(self.read, vectors) if network.reads_early else self.read
-        logits = network.words(hidden, vectors[:, None])  # (batch, time, word)
-        tokens = ops.count_nonzero(self.targets)
-        return training_loop.masked_loss(logits, self.targets) * ops.cast(tokens, logits.dtype)
-
-
-def _read_once(network: ConditionedNetwork, corpus: Corpus, rows: np.ndarray) -> list[_Batch]:
+def _read_once(network: ConditionedNetwork, corpus: Corpus) -> list[Batch]:
     """All messages in batches; where no vector enters the recurrent layers, they read them now."""
     batches = []
     for messages in epoch_batches(corpus.lengths, FITTING_BATCH, seed=0, epoch=0, pool=len(corpus)):
@@ -492,51 +298,105 @@ def _read_once(network: ConditionedNetwork, corpus: Corpus, rows: np.ndarray) ->
         read = ops.convert_to_tensor(network._tokens(inputs, ndim=2))
         if not network.reads_early:
             read = network._hidden(read, ops.zeros((len(inputs), network.reading.size)))
-        own = ops.convert_to_tensor(rows[corpus.users[messages]])
-        batches.append(_Batch(read, ops.convert_to_tensor(targets), own))
+        own = ops.convert_to_tensor(rows_of(corpus.active_users, corpus.users[messages]))
+        batches.append(Batch(read, ops.convert_to_tensor(targets), own))
     return batches
 
 
-def save_as(kind: str, model: UserEmbedding, path: str | PathLike[str], **more: Any) -> None:
-    """Write network, vectors, configurations and more to one file of this kind."""
-    arrays = {f"network/{n}": w for n, w in base_model.weights_of(model.network).items()}
-    arrays |= {"vectors": model.vectors.embeddings.numpy().astype(STORED)}
-    metadata = {
+def trained_as(
+    life: Life[Embedding],
+    make_untrained: Callable[..., Embedding],
+    data: Split,
+    base: BaseModel,
+    config: UserEmbeddingConfig | HypernetworkConfig,
+    training: TrainingConfig,
+    progress: bool | None,
+) -> tuple[Embedding, History]:
+    """A model that reads vectors, of any kind, trained on `data` from a base model on and kept."""
+
+    def make() -> tuple[Embedding, History]:
+        model = make_untrained(base, data.known_users, config, training.seed)
+        history = training_loop.train(model, data, training, progress)
+        vectors = model.vectors.embeddings
+        vectors.assign(vectors.numpy().astype(STORED))  # as they are stored
+        return model, history
+
+    vectors = [VECTOR_SPREAD, STORED]  # not all of methods.py, where other methods stand too
+    key = {"base": base_model.fingerprint(base), "config": config, "vectors": vectors}
+    return life.trained(data, make, training=training, **key)
+
+
+def fitted_as(
+    life: Life[Embedding], model: Embedding, corpus: Corpus, config: FittingConfig
+) -> PersonalStates:
+    """What :func:`fit` gives for a model of any kind, from the cache folder if it is there."""
+    users = files.fingerprint({"vectors": model.vectors.embeddings.numpy()})
+    key = {"model": fingerprint(model), "users": users, "config": config}
+    return life.fitted(corpus, lambda: fit(model, corpus, config), **key)
+
+
+def on_top(
+    kind: type[Embedding],
+    network: ConditionedNetwork,
+    base: BaseModel,
+    users: Sequence[int] | np.ndarray,
+    seed: int,
+) -> Embedding:
+    """A model of this kind whose network starts from the base model's weights."""
+    weights = network._named()
+    for name, weight in base_model.weights_of(base).items():
+        array = weights[name].numpy()
+        array[: len(weight)] = weight
+        weights[name].assign(array)
+    vectors = first_vectors(len(users), network.reading.size, seed)
+    model = kind(network, users, vectors)
+    model.vocabulary = base.vocabulary
+    return model
+
+
+def life_of(
+    kind: type[Embedding],
+    network: type[ConditionedNetwork],
+    config: type[UserEmbeddingConfig | HypernetworkConfig],
+    called: str,
+    code: tuple[ModuleType, ...],
+) -> Life[Embedding]:
+    """How models of this kind, `called` so, are kept: a network and the vectors of its users."""
+
+    def make(arrays: dict[str, np.ndarray], settings: dict[str, Any], path: Path) -> Embedding:
+        users, vectors = arrays.pop("users"), arrays.pop("vectors").astype(np.float32)
+        base = BaseModelConfig(**settings["base"])
+        made = network(settings["vocabulary_size"], config(**settings["config"]), base)
+        named = {name.removeprefix("network/"): array for name, array in arrays.items()}
+        base_model.assign(made, named, path)
+        return kind(made, users, vectors)
+
+    code = *code, sys.modules[__name__], conditioned, base_model, training_loop, states
+    framework = (keras, tf)
+    return Life(f"{called} in Keras", f"{called} keras", framework, code, _arrays, _settings, make)
+
+
+def _arrays(model: UserEmbedding) -> dict[str, np.ndarray]:
+    """Weights of the network, the vectors as they are stored, and whose they are."""
+    weights = base_model.weights_of(model.network)
+    vectors = model.vectors.embeddings.numpy().astype(STORED)
+    named = {f"network/{name}": weight for name, weight in weights.items()}
+    return {**named, "vectors": vectors, "users": model.known_users}
+
+
+def _settings(model: UserEmbedding) -> dict[str, Any]:
+    """What decides a model besides its arrays."""
+    return {
         "vocabulary_size": model.vocabulary_size,
         "config": asdict(model.network.reading),
         "base": asdict(model.network.config),
     }
-    files.save_arrays(path, arrays | {"users": model.known_users}, kind, {**metadata, **more})
 
 
-def load_as(
-    kind: str, path: str | PathLike[str], make_network: Callable[..., ConditionedNetwork]
-) -> tuple[ConditionedNetwork, np.ndarray, np.ndarray, dict[str, Any]]:
-    """What :func:`save_as` wrote: the network, its users, their vectors, and all metadata."""
-    arrays, metadata = files.load_arrays(path, kind)
-    users, vectors = arrays.pop("users"), arrays.pop("vectors")
-    base = BaseModelConfig(**metadata["base"])
-    network = make_network(metadata["vocabulary_size"], metadata["config"], base)
-    base_model.assign(network, {n.removeprefix("network/"): a for n, a in arrays.items()}, path)
-    return network, users, vectors.astype(np.float32), metadata
-
-
-def _save(model: UserEmbedding, path: str | PathLike[str], **more: Any) -> None:
-    save_as(KIND, model, path, **more)
-
-
-def _load(path: str | PathLike[str]) -> tuple[UserEmbedding, dict[str, Any]]:
-    """The model in a file, and what else its metadata holds."""
-
-    def make(words: int, config: dict[str, Any], base: BaseModelConfig) -> ConditionedNetwork:
-        return ConditionedNetwork(words, UserEmbeddingConfig(**config), base)
-
-    network, users, vectors, metadata = load_as(KIND, path, make)
-    return UserEmbedding(network, users, vectors), metadata
+LIFE = life_of(UserEmbedding, ConditionedNetwork, UserEmbeddingConfig, "user embedding", ())
 
 
 __all__ = [
-    "ConditionedNetwork",
     "UserEmbedding",
     "fingerprint",
     "fit",

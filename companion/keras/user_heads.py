@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,21 +14,20 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from companion.corpora import BEGIN, PADDING, Corpus, Split, epoch_batches
+from companion.corpora import BEGIN, PADDING, Corpus, Split, Vocabulary, epoch_batches
 from companion.history import History
 from companion.keeping import files
 from companion.settings import BaseModelConfig, TrainingConfig
 from companion.users import beliefs, states
-from companion.users.lifecycle import kept_training
+from companion.users.lifecycle import Life, check_text
 from companion.users.methods import STORED, USER_HEADS_TRAINING, VECTOR_SPREAD, UserHeadsConfig
-from companion.users.states import PersonalStates, first_vectors, known_ids, rows_of
+from companion.users.states import PersonalStates, first_vectors, known_ids
 
-from . import base_model, user_embeddings
+from . import base_model, conditioned, user_embeddings
 from . import training as training_loop
-from .base_model import BaseModel
-from .user_embeddings import ConditionedNetwork
+from .base_model import BaseModel, rows_among
+from .conditioned import ConditionedNetwork
 
-KIND = "user heads in Keras"
 READING_BATCH = 256
 _TOKENS = tf.TensorSpec((None, None), tf.int32)
 _TABLE = tf.TensorSpec((None, None), tf.float32)
@@ -42,7 +42,7 @@ class UserHeads(keras.Model):
 
     Parameters
     ----------
-    network : companion.keras.user_embeddings.ConditionedNetwork
+    network : companion.keras.conditioned.ConditionedNetwork
         Reads the words, and predicts the next one with a user's vector.
     config : UserHeadsConfig
     users : array_like
@@ -54,6 +54,9 @@ class UserHeads(keras.Model):
     temperature : float
         What the evidence is divided by, so that the belief is as sure as it is right.
     """
+
+    vocabulary: Vocabulary | None = None
+    user_names: tuple[str, ...] | None = None
 
     def __init__(
         self,
@@ -223,14 +226,15 @@ class UserHeads(keras.Model):
         """The same weights with these rows of the table of users."""
         users, shares = self.known_users[rows], self.shares[rows]
         vectors = self.vectors.numpy()[rows]
-        return UserHeads(self.reading, self.config, users, vectors, shares, self.temperature)
+        other = UserHeads(self.reading, self.config, users, vectors, shares, self.temperature)
+        other.vocabulary = self.vocabulary
+        return other
 
     def _begin_with(self, typists: np.ndarray, table: np.ndarray) -> None:
         """What to believe at first: log-beliefs ``(typists, users)``; the prior, of anyone else."""
         self.typists = typists
         table = ops.convert_to_tensor(table, "float32")
         self.begins = ops.concatenate([table, self.prior[None]])
-        self.rows = rows_of(typists).astype(np.int32)
 
     def _guide(self, evidence: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """What guides the words in training, ``(batch, time or 1, size)``."""
@@ -251,12 +255,7 @@ class UserHeads(keras.Model):
 
     def _rows(self, users: tf.Tensor | None, messages: int) -> tf.Tensor:
         """Rows of the table of first beliefs, ``(messages,)``; the last one is anyone's."""
-        last = len(self.rows) - 1  # an id beyond the typists' has anyone's row, as the last has
-        if users is None:
-            users = ops.full((messages,), last, dtype="int32")
-        users = ops.cast(users, "int32")
-        known = (users >= 0) & (users < last)
-        return tf.gather(self.rows, ops.where(known, users, last))
+        return rows_among(self.typists, users, messages)
 
     def _begins_of(self, users: np.ndarray | None, messages: int) -> tf.Tensor:
         """First beliefs of typists, checked, ``(messages, user)``; the prior, where none are."""
@@ -377,16 +376,9 @@ def trained(
         model.temperature = beliefs.best_temperature(evidence, data.validation, known)
         return model, history
 
-    key = {
-        "name": "user heads keras",
-        "base": base_model.fingerprint(base),
-        "config": config,
-        "training": training,
-        "vectors": [VECTOR_SPREAD, STORED],
-        "framework": [keras.__version__, tf.__version__],
-    }
-    code = sys.modules[__name__], user_embeddings, base_model, training_loop, states, beliefs
-    return kept_training(key, data, code, make, _save, _load)
+    vectors = [VECTOR_SPREAD, STORED]
+    key = {"base": base_model.fingerprint(base), "config": config, "vectors": vectors}
+    return LIFE.trained(data, make, training=training, **key)
 
 
 def from_base(
@@ -402,7 +394,9 @@ def from_base(
     """
     reading = user_embeddings.from_base(base, users, config.reading, seed)
     vectors = first_vectors(len(users), config.size, seed)[:-1]
-    return UserHeads(reading.network, config, users, vectors, prior)
+    model = UserHeads(reading.network, config, users, vectors, prior)
+    model.vocabulary = base.vocabulary
+    return model
 
 
 def message_evidence(model: UserHeads, corpus: Corpus) -> np.ndarray:
@@ -422,10 +416,9 @@ def message_evidence(model: UserHeads, corpus: Corpus) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the corpus is empty, or has words that the model lacks.
+        If the corpus is empty, or has another vocabulary than the model.
     """
-    if not len(corpus):
-        raise ValueError("corpus is empty: there is no message to ask about")
+    check_text(model.vocabulary, model.vocabulary_size, corpus)
     evidence = np.empty((len(corpus), len(model.known_users)), dtype=np.float32)
     for messages in epoch_batches(corpus.lengths, READING_BATCH, seed=0, epoch=0, pool=len(corpus)):
         tokens, _ = corpus.padded(messages)
@@ -465,7 +458,7 @@ def believed(
 
 def save(model: UserHeads, path: str | PathLike[str]) -> None:
     """Write a model, with the vectors of its users, to a safetensors file."""
-    _save(model, path)
+    LIFE.save(model, path)
 
 
 def load(path: str | PathLike[str]) -> UserHeads:
@@ -478,7 +471,7 @@ def load(path: str | PathLike[str]) -> UserHeads:
     companion.keeping.files.CorruptedFileError
         If the file is truncated or was altered.
     """
-    return _load(path)[0]
+    return LIFE.load(path)
 
 
 def fingerprint(model: UserHeads) -> str:
@@ -495,28 +488,39 @@ def _arrays(model: UserHeads) -> dict[str, np.ndarray]:
     }
 
 
-def _save(model: UserHeads, path: str | PathLike[str], **more: Any) -> None:
-    """Network, heads, vectors, configurations and more in one file."""
-    metadata = {
+def _settings(model: UserHeads) -> dict[str, Any]:
+    """What decides a model besides its arrays."""
+    return {
         "vocabulary_size": model.vocabulary_size,
         "config": asdict(model.config),
         "base": asdict(model.network.config),
         "temperature": model.temperature,
     }
-    files.save_arrays(path, _arrays(model), KIND, {**metadata, **more})
 
 
-def _load(path: str | PathLike[str]) -> tuple[UserHeads, dict[str, Any]]:
-    """The model in a file, and what else its metadata holds."""
-    arrays, metadata = files.load_arrays(path, KIND)
+def _make(arrays: dict[str, np.ndarray], settings: dict[str, Any], path: Path) -> UserHeads:
+    """The model with these arrays, that were read from a file."""
     users, prior = arrays.pop("users"), arrays.pop("prior")
-    config = UserHeadsConfig(**metadata["config"])
-    base = BaseModelConfig(**metadata["base"])
-    network = ConditionedNetwork(metadata["vocabulary_size"], config.reading, base)
-    vectors = arrays["vectors"]
-    model = UserHeads(network, config, users, vectors, prior, metadata["temperature"])
+    config, base = UserHeadsConfig(**settings["config"]), BaseModelConfig(**settings["base"])
+    network = ConditionedNetwork(settings["vocabulary_size"], config.reading, base)
+    vectors, temperature = arrays["vectors"], settings["temperature"]
+    model = UserHeads(network, config, users, vectors, prior, temperature)
     base_model.assign(model, arrays, path)
-    return model, metadata
+    return model
+
+
+LIFE = Life(
+    kind="user heads in Keras",
+    name="user heads keras",
+    framework=(keras, tf),
+    code=(
+        *(sys.modules[__name__], user_embeddings, conditioned, base_model, training_loop),
+        *(states, beliefs),
+    ),
+    arrays=_arrays,
+    settings=_settings,
+    make=_make,
+)
 
 
 __all__ = [

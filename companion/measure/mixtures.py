@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -19,16 +19,19 @@ MOST_POWER = 3
 ROUNDING = 1e-6  # nats per token
 
 
-def mix(model: Model, other: Model, weight: float | np.ndarray) -> Model:
+def mix(model: Model, other: Model, weight: float | np.ndarray | GrowingWeight) -> Model:
     """A model whose probabilities are ``(1 - weight) * model + weight * other``.
 
     Parameters
     ----------
     model, other : Model
-    weight : float or np.ndarray
+    weight : float, np.ndarray or GrowingWeight
         The share of `other`, from 0 to 1; or one for each user id, ``(n_users,)``: the mixture then
-        refuses any other user.
+        refuses any other user. A :class:`GrowingWeight` as :func:`choose_growing_weight` gives it
+        grows with the history that it was chosen with; call it with another for the weights there.
     """
+    if isinstance(weight, GrowingWeight):
+        weight = weight()
     weights = np.asarray(weight, dtype=float)
     if weights.ndim > 1 or not ((weights >= 0) & (weights <= 1)).all():
         raise ValueError(f"weight must lie in 0 to 1 (one, or one for each user), not {weight}")
@@ -88,18 +91,30 @@ class GrowingWeight:
         Where it ends, from 0 to 1.
     half : float
         Tokens of history at which it is half way, at least 0.
+    history : Corpus, optional
+        What is known of each user, where no other is given.
     """
 
     limit: float
     half: float
+    history: Corpus | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.limit <= 1:
             raise ValueError(f"limit must lie in 0 to 1, not {self.limit}")
         check_number("half", self.half, at_least=0.0)
 
-    def __call__(self, history: Corpus) -> np.ndarray:
-        """The weight of each user id, ``(n_users,)``, for :func:`mix`; 0 without a history."""
+    def __call__(self, history: Corpus | None = None) -> np.ndarray:
+        """The weight of each user id, ``(n_users,)``, for :func:`mix`; 0 without a history.
+
+        Raises
+        ------
+        ValueError
+            If there is no history, neither here nor its own.
+        """
+        history = self.history if history is None else history
+        if history is None:
+            raise ValueError("the weight grows with a history: call it with one, weight(history)")
         return self.limit * _growth(_history_tokens(history), self.half)
 
 
@@ -132,7 +147,7 @@ def choose_growing_weight(
     halves = np.r_[0.0, np.geomspace(1, max(10.0, 100 * tokens.max(initial=1)), 40)]
     losses, limits = zip(*(best(half) for half in halves), strict=True)
     i = int(np.argmin(losses))
-    return GrowingWeight(limits[i], float(halves[i]))
+    return GrowingWeight(limits[i], float(halves[i]), history)
 
 
 def rescale(model: Model, cache: UnigramCache, power: float = 0.75) -> Model:

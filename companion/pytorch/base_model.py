@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from companion.checks import check_ids, check_users
-from companion.corpora import Split
+from companion.corpora import Split, Vocabulary
 from companion.history import History
 from companion.keeping import files
 from companion.settings import EMBEDDING_RANGE, BaseModelConfig, TrainingConfig
-from companion.users.lifecycle import kept_training
+from companion.users.lifecycle import Life
 
 from . import training as training_loop
 from .training import evaluating
-
-KIND = "base model in PyTorch"
 
 
 class BaseModel(nn.Module):
@@ -41,6 +40,8 @@ class BaseModel(nn.Module):
     twice as fast as Keras moves its one. Here the second stays at zero and out of training. A GRU
     needs both, and Keras (``reset_after=True``) has both.
     """
+
+    vocabulary: Vocabulary | None = None
 
     def __init__(
         self, vocabulary_size: int, config: BaseModelConfig = BaseModelConfig(), seed: int = 0
@@ -227,19 +228,13 @@ def trained(
         model = BaseModel(len(data.vocabulary), config, seed=training.seed)
         return model, training_loop.train(model, data, training, progress)
 
-    key = {
-        "name": f"base model pytorch {config.cell}",
-        "config": config,
-        "training": training,
-        "framework": torch.__version__,
-    }
-    code = sys.modules[__name__], training_loop
-    return kept_training(key, data, code, make, _save, _load)
+    name = f"base model pytorch {config.cell}"
+    return LIFE.trained(data, make, name=name, config=config, training=training)
 
 
 def save(model: BaseModel, path: str | PathLike[str]) -> None:
     """Write a model to a safetensors file."""
-    _save(model, path)
+    LIFE.save(model, path)
 
 
 def load(path: str | PathLike[str]) -> BaseModel:
@@ -252,7 +247,7 @@ def load(path: str | PathLike[str]) -> BaseModel:
     companion.keeping.files.CorruptedFileError
         If the file is truncated or was altered.
     """
-    return _load(path)[0]
+    return LIFE.load(path)
 
 
 def fingerprint(model: BaseModel) -> str:
@@ -271,6 +266,18 @@ def recurrent_layers(config: BaseModelConfig, inputs: int) -> nn.LSTM | nn.GRU:
     return recurrent
 
 
+def rows_among(known: Tensor, users: Tensor | None, messages: int) -> Tensor:
+    """Rows of a table of the users `known`, ``(messages,)``; the row after the last is anyone's.
+
+    Whoever is not among them, and everybody where no users are given, is anyone.
+    """
+    if users is None:
+        return known.new_full((messages,), len(known))
+    known, users = known.long(), users.long()
+    rows = torch.searchsorted(known, users).clamp(max=len(known) - 1)
+    return torch.where(known[rows] == users, rows, len(known))
+
+
 def weights_of(model: nn.Module) -> dict[str, np.ndarray]:
     """Every weight by its name; a shared one once."""
     return {name: w.detach().cpu().numpy() for name, w in model.named_parameters()}
@@ -286,18 +293,27 @@ def assign(model: nn.Module, arrays: dict[str, np.ndarray], path: str | PathLike
             weight.copy_(torch.from_numpy(arrays[name]))
 
 
-def _save(model: BaseModel, path: str | PathLike[str], **more: Any) -> None:
-    """Weights, configuration and more in one file."""
-    metadata = {"vocabulary_size": model.vocabulary_size, "config": asdict(model.config), **more}
-    files.save_arrays(path, weights_of(model), KIND, metadata)
+def _settings(model: BaseModel) -> dict[str, Any]:
+    """What decides a model besides its weights."""
+    return {"vocabulary_size": model.vocabulary_size, "config": asdict(model.config)}
 
 
-def _load(path: str | PathLike[str]) -> tuple[BaseModel, dict[str, Any]]:
-    """The model in a file, and what else its metadata holds."""
-    arrays, metadata = files.load_arrays(path, KIND)
-    model = BaseModel(metadata["vocabulary_size"], BaseModelConfig(**metadata["config"]))
+def _make(arrays: dict[str, np.ndarray], settings: dict[str, Any], path: Path) -> BaseModel:
+    """The model with these weights, that were read from a file."""
+    model = BaseModel(settings["vocabulary_size"], BaseModelConfig(**settings["config"]))
     assign(model, arrays, path)
-    return model.eval(), metadata
+    return model.eval()
+
+
+LIFE = Life(
+    kind="base model in PyTorch",
+    name="base model pytorch",
+    framework=(torch,),
+    code=(sys.modules[__name__], training_loop),
+    arrays=weights_of,
+    settings=_settings,
+    make=_make,
+)
 
 
 __all__ = ["BaseModel", "fingerprint", "load", "save", "trained"]

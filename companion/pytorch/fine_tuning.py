@@ -13,14 +13,15 @@ from torch import Tensor, nn
 
 from companion.corpora import Corpus
 from companion.users import personalizing, stacks, strategies
+from companion.users.lifecycle import check_text
 from companion.users.personalizing import Task
 from companion.users.stacks import Stack
-from companion.users.states import PersonalStates, known_ids, rows_of
+from companion.users.states import PersonalStates, known_ids
 from companion.users.strategies import ADAPTER, Strategy
 
 from . import adapting, base_model, stacked
 from .adapting import Adaptation, shapes_of, weights_in
-from .base_model import BaseModel
+from .base_model import BaseModel, rows_among
 from .stacked import Changes, StackedNetwork
 from .training import evaluating
 
@@ -48,11 +49,12 @@ class FineTuned(nn.Module):
         states.check_made_for(base_model.fingerprint(base))
         personalizing.check_changes(states, shapes_of(base))
         self.base = base
+        self.vocabulary = base.vocabulary
         self.known_users = states.users
         self.network = StackedNetwork(base)
         device = base.output.bias.device
         self._changes = {n: torch.tensor(a, device=device) for n, a in states.arrays.items()}
-        self._rows = torch.tensor(rows_of(states.users), device=device)
+        self._ids = torch.tensor(states.users, device=device)
 
     @property
     def vocabulary_size(self) -> int:
@@ -131,7 +133,7 @@ class FineTuned(nn.Module):
         """A change for each message, zero for those of users who are not known."""
         if users is None:
             return {}
-        rows = self._rows[users.long().clamp(-1, len(self._rows) - 1)]
+        rows = rows_among(self._ids, users, len(users))
         known = rows < len(self.known_users)
         rows = rows.clamp(max=len(self.known_users) - 1)
         return {
@@ -143,7 +145,7 @@ class FineTuned(nn.Module):
         """Checked ids of known users."""
         if users is None:
             return None
-        return torch.from_numpy(known_ids(users, messages, self.known_users)).to(self._rows.device)
+        return torch.from_numpy(known_ids(users, messages, self.known_users)).to(self._ids.device)
 
 
 def personalize(
@@ -258,7 +260,7 @@ def fisher(
     .. [1] Kunstner, F. et al. Limitations of the empirical Fisher approximation for natural
        gradient descent. NeurIPS, 2019.
     """
-    personalizing.check_words(base.vocabulary_size, corpus)
+    check_text(base.vocabulary, base.vocabulary_size, corpus)
     rng = np.random.default_rng(seed)
     chosen, steps = stacks.draw_tokens(corpus, tokens, rng)
     network, names = StackedNetwork(base), weights_in(base, strategies.LAYERS)
@@ -278,7 +280,8 @@ def fisher(
 
 def _task(base: BaseModel, *given: Any) -> Task:
     """What is asked, checked against this base model."""
-    return personalizing.task(base_model.fingerprint(base), base.vocabulary_size, *given)
+    check_text(base.vocabulary, base.vocabulary_size, given[0])
+    return personalizing.task(base_model.fingerprint(base), *given)
 
 
 def _log_probs_at(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,28 +13,21 @@ from torch import Tensor, nn
 
 from companion.corpora import Corpus, Split
 from companion.history import History
-from companion.keeping import files
 from companion.settings import BaseModelConfig, TrainingConfig
-from companion.users import states
-from companion.users.lifecycle import kept_states, kept_training
 from companion.users.methods import (
     HYPERNETWORK_TRAINING,
-    STORED,
-    VECTOR_SPREAD,
     FittingConfig,
     HypernetworkConfig,
 )
-from companion.users.states import PersonalStates, first_vectors
+from companion.users.states import PersonalStates
 
-from . import base_model, generators, stacked, user_embeddings
-from . import training as training_loop
+from . import generators, stacked, user_embeddings
 from .base_model import BaseModel
+from .conditioned import ConditionedNetwork
 from .generators import Bias, Chunks, LowRank, Scale
 from .stacked import Changes, StackedNetwork
 from .training import evaluating
-from .user_embeddings import ConditionedNetwork, UserEmbedding, fingerprint, fit
-
-KIND = "hypernetwork in PyTorch"
+from .user_embeddings import UserEmbedding, fingerprint, fit
 
 
 class GeneratedNetwork(ConditionedNetwork):
@@ -206,6 +198,7 @@ class Hypernetwork(UserEmbedding):
             stacked = self.network.stacked
             for name, weight in model.named_parameters():
                 weight.copy_(stacked.changed(name, changes)[0])
+        model.vocabulary = self.vocabulary
         return model.eval()
 
 
@@ -235,23 +228,7 @@ def trained(
         In evaluation mode.
     history : History
     """
-
-    def make() -> tuple[Hypernetwork, History]:
-        model = from_base(base, data.known_users, config, training.seed)
-        history = training_loop.train(model, data, training, progress)
-        with torch.no_grad():  # as they are stored
-            model.vectors.weight.copy_(model.vectors.weight.half())
-        return model, history
-
-    key = {
-        "name": "hypernetwork pytorch",
-        "base": base_model.fingerprint(base),
-        "config": config,
-        "training": training,
-        "vectors": [VECTOR_SPREAD, STORED],
-        "framework": torch.__version__,
-    }
-    return kept_training(key, data, (*_code(), states), make, _save, _load)
+    return user_embeddings.trained_as(LIFE, from_base, data, base, config, training, progress)
 
 
 def from_base(
@@ -265,30 +242,19 @@ def from_base(
     The first vectors are drawn at random, since all changes that are written start at zero.
     """
     network = GeneratedNetwork(base.vocabulary_size, config, base.config, seed)
-    with torch.no_grad():
-        for name, weight in base.named_parameters():
-            network.get_parameter(name).copy_(weight)
-    vectors = first_vectors(len(users), config.size, seed)
-    return Hypernetwork(network, users, vectors).to(base.output.bias.device)
+    return user_embeddings.on_top(Hypernetwork, network, base, users, seed)
 
 
 def fitted(
     model: Hypernetwork, corpus: Corpus, config: FittingConfig = FittingConfig()
 ) -> PersonalStates:
     """What :func:`fit` gives, from the cache folder if it was fitted before."""
-    key = {
-        "name": "hypernetwork vectors pytorch",
-        "model": fingerprint(model),
-        "users": files.fingerprint({"vectors": model.vectors.weight.detach().cpu().numpy()}),
-        "config": config,
-        "framework": torch.__version__,
-    }
-    return kept_states(key, corpus, _code(), lambda: fit(model, corpus, config))
+    return user_embeddings.fitted_as(LIFE, model, corpus, config)
 
 
 def save(model: Hypernetwork, path: str | PathLike[str]) -> None:
     """Write a model, with the vectors of its users, to a safetensors file."""
-    _save(model, path)
+    LIFE.save(model, path)
 
 
 def load(path: str | PathLike[str]) -> Hypernetwork:
@@ -301,7 +267,7 @@ def load(path: str | PathLike[str]) -> Hypernetwork:
     companion.keeping.files.CorruptedFileError
         If the file is truncated or was altered.
     """
-    return _load(path)[0]
+    return LIFE.load(path)
 
 
 def _written(made: nn.ModuleList, vectors: Tensor) -> Changes:
@@ -312,23 +278,13 @@ def _written(made: nn.ModuleList, vectors: Tensor) -> Changes:
     return written
 
 
-def _code() -> tuple[ModuleType, ...]:
-    """The modules that decide what a hypernetwork predicts."""
-    return sys.modules[__name__], generators, stacked, user_embeddings, base_model, training_loop
-
-
-def _save(model: Hypernetwork, path: str | PathLike[str], **more: Any) -> None:
-    user_embeddings.save_as(KIND, model, path, **more)
-
-
-def _load(path: str | PathLike[str]) -> tuple[Hypernetwork, dict[str, Any]]:
-    """The model in a file, and what else its metadata holds."""
-
-    def make(words: int, config: dict[str, Any], base: BaseModelConfig) -> GeneratedNetwork:
-        return GeneratedNetwork(words, HypernetworkConfig(**config), base)
-
-    network, users, vectors, metadata = user_embeddings.load_as(KIND, path, make)
-    return Hypernetwork(network, users, vectors).eval(), metadata
+LIFE = user_embeddings.life_of(
+    Hypernetwork,
+    GeneratedNetwork,
+    HypernetworkConfig,
+    "hypernetwork",
+    (sys.modules[__name__], generators, stacked),
+)
 
 
 __all__ = [

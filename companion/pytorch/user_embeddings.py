@@ -7,19 +7,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from os import PathLike
-from typing import Any, NamedTuple
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LinearLR
 
-from companion.corpora import Corpus, Split, epoch_batches
+from companion.corpora import Corpus, Split, Vocabulary, epoch_batches
 from companion.history import History
 from companion.keeping import files
 from companion.settings import BaseModelConfig, TrainingConfig
 from companion.users import states
-from companion.users.lifecycle import kept_states, kept_training
+from companion.users.lifecycle import Life, check_text
 from companion.users.methods import (
     STORED,
     USER_EMBEDDING_TRAINING,
@@ -37,126 +39,14 @@ from companion.users.states import (
     table_of,
 )
 
-from . import base_model
+from . import base_model, conditioned
 from . import training as training_loop
-from .base_model import BaseModel, recurrent_layers
+from .base_model import BaseModel, rows_among
+from .conditioned import ConditionedNetwork
 from .training import evaluating
 
-KIND = "user embedding in PyTorch"
+Embedding = TypeVar("Embedding", bound="UserEmbedding")
 FITTING_BATCH = 256
-
-
-class ConditionedNetwork(BaseModel):
-    """The base model's network, which also reads a vector with every message.
-
-    Where `config` says so, the vector stands beside every input embedding, makes the first
-    recurrent state, scales and shifts the last hidden state [1]_, or adds a bias to the words [2]_.
-    All weights that read it start at zero: at first the vector changes nothing.
-
-    Parameters
-    ----------
-    vocabulary_size : int
-    config : UserEmbeddingConfig or HypernetworkConfig
-        The size of the vector, and its placements.
-    base : BaseModelConfig
-    seed : int
-
-    References
-    ----------
-    .. [1] Perez, E. et al. FiLM: Visual reasoning with a general conditioning layer. AAAI, 2018.
-    .. [2] Jaech, A. and Ostendorf, M. Low-rank RNN adaptation for context-aware language modeling.
-       TACL, 2018.
-    """
-
-    def __init__(
-        self,
-        vocabulary_size: int,
-        config: UserEmbeddingConfig | HypernetworkConfig = UserEmbeddingConfig(),
-        base: BaseModelConfig = BaseModelConfig(),
-        seed: int = 0,
-    ) -> None:
-        self.reading = config
-        super().__init__(vocabulary_size, base, seed)
-
-    def forward(self, tokens: Tensor, vectors: Tensor) -> Tensor:
-        """Logits ``(batch, time, word)`` of tokens ``(batch, time)``, vectors ``(batch, size)``."""
-        return self.words(self.hidden(tokens, vectors), vectors[:, None])
-
-    def hidden(self, tokens: Tensor, vectors: Tensor) -> Tensor:
-        """Hidden states of the last recurrent layer, ``(batch, time, hidden)``."""
-        inputs = self._beside(self.dropout(self.embedding(tokens)), vectors)
-        return self.recurrent(inputs, self._first_state(vectors))[0]
-
-    def words(self, hidden: Tensor, vectors: Tensor) -> Tensor:
-        """Logits ``(..., word)`` from states ``(..., hidden)`` and vectors ``(..., size)``."""
-        if "film" in self.paths:
-            scale, shift = self.paths["film"](vectors).chunk(2, dim=-1)
-            hidden = hidden * (1 + scale) + shift
-        logits = self._logits(hidden)
-        return logits + self.paths["output"](vectors) if "output" in self.paths else logits
-
-    def begin_with(self, vectors: Tensor) -> tuple[Tensor, ...]:
-        """The state before any token, the vectors ``(batch, size)`` being its last part."""
-        state = self._first_state(vectors)
-        if state is None:
-            return *self.begin(len(vectors)), vectors
-        return *(state if isinstance(state, tuple) else (state,)), vectors
-
-    def advance(self, tokens: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple]:
-        """Logits ``(batch, word)`` after one more token ``(batch,)``, and the state then."""
-        *state, vectors = state
-        state = self._advance(self._beside(self.embedding(tokens), vectors), tuple(state))
-        return self.words(state[0][-1], vectors), (*state, vectors)
-
-    @property
-    def reads_early(self) -> bool:
-        """Whether a vector enters the recurrent layers."""
-        return not {"input", "state"}.isdisjoint(self.reading.placements)
-
-    def _beside(self, embedded: Tensor, vectors: Tensor) -> Tensor:
-        """The vector behind each input embedding, the same at every step."""
-        if "input" not in self.reading.placements:
-            return embedded
-        if embedded.ndim == 3:
-            vectors = vectors[:, None].expand(-1, embedded.shape[1], -1)  # (batch, time, size)
-        return torch.cat([embedded, vectors], dim=-1)  # (batch, time, embedding + size)
-
-    def _first_state(self, vectors: Tensor) -> Tensor | tuple[Tensor, ...] | None:
-        """Each part ``(layer, batch, hidden)``; None, which is zeros, where no vector makes it."""
-        if "state" not in self.paths:
-            return None
-        parts = self.paths["state"](vectors).unflatten(
-            -1, (-1, self.config.layers, self.config.hidden)
-        )
-        parts = parts.permute(1, 2, 0, 3).contiguous().unbind()  # (layer, batch, hidden) each
-        return parts if self.config.cell == "lstm" else parts[0]
-
-    def _build(self, config: BaseModelConfig) -> None:
-        """The base model's layers, a wider input where the vector stands there, and its paths."""
-        super()._build(config)
-        size, parts = self.reading.size, 2 if config.cell == "lstm" else 1
-        if "input" in self.reading.placements:
-            self.recurrent = recurrent_layers(config, config.embedding + size)
-        widths = {
-            "state": parts * config.layers * config.hidden,
-            "film": 2 * config.hidden,
-            "output": self.vocabulary_size,
-        }
-        self.paths = nn.ModuleDict(
-            {
-                place: nn.Linear(size, width, bias=False)
-                for place, width in widths.items()
-                if place in self.reading.placements
-            }
-        )
-
-    @torch.no_grad()
-    def _initialize(self, generator: torch.Generator) -> None:
-        super()._initialize(generator)
-        if "input" in self.reading.placements:
-            self.recurrent.weight_ih_l0[:, self.config.embedding :] = 0.0
-        for path in self.paths.values():
-            nn.init.zeros_(path.weight)
 
 
 class UserEmbedding(nn.Module):
@@ -171,6 +61,9 @@ class UserEmbedding(nn.Module):
         One row a user and a last one for *anyone*, ``(users + 1, size)``.
     """
 
+    vocabulary: Vocabulary | None = None
+    user_names: tuple[str, ...] | None = None
+
     def __init__(
         self, network: ConditionedNetwork, users: Sequence[int] | np.ndarray, vectors: np.ndarray
     ) -> None:
@@ -179,7 +72,7 @@ class UserEmbedding(nn.Module):
         self.known_users = check_table(users, vectors, network.reading.size)
         self.vectors = nn.Embedding.from_pretrained(torch.tensor(vectors), freeze=False)
         self.dropout = nn.Dropout(network.reading.dropout)
-        self.register_buffer("rows", torch.tensor(rows_of(self.known_users)), persistent=False)
+        self.register_buffer("ids", torch.tensor(self.known_users), persistent=False)
 
     @property
     def vocabulary_size(self) -> int:
@@ -258,21 +151,18 @@ class UserEmbedding(nn.Module):
         anyone = self.vectors.weight.detach().cpu().numpy()[-1:]
         vectors = table_of(states, anyone)
         other = type(self)(self.network, states.users, vectors).train(self.training)
-        return other.to(self.rows.device)
+        other.vocabulary = self.vocabulary
+        return other.to(self.ids.device)
 
     def _rows(self, users: Tensor | None, messages: int) -> Tensor:
         """Rows of the table of vectors, ``(messages,)``; the last one is anyone's."""
-        anyone = len(self.known_users)
-        if users is None:
-            return self.rows.new_full((messages,), anyone)
-        last = len(self.rows) - 1  # an id beyond the known ones has anyone's row, as the last has
-        return self.rows[users.long().clamp(-1, last)]
+        return rows_among(self.ids, users, messages)
 
     def _known(self, users: np.ndarray | None, messages: int) -> Tensor | None:
         """Checked ids of known users."""
         if users is None:
             return None
-        return torch.from_numpy(known_ids(users, messages, self.known_users)).to(self.rows.device)
+        return torch.from_numpy(known_ids(users, messages, self.known_users)).to(self.ids.device)
 
 
 def trained(
@@ -301,24 +191,7 @@ def trained(
         In evaluation mode.
     history : History
     """
-
-    def make() -> tuple[UserEmbedding, History]:
-        model = from_base(base, data.known_users, config, training.seed)
-        history = training_loop.train(model, data, training, progress)
-        with torch.no_grad():  # as they are stored
-            model.vectors.weight.copy_(model.vectors.weight.half())
-        return model, history
-
-    key = {
-        "name": "user embedding pytorch",
-        "base": base_model.fingerprint(base),
-        "config": config,
-        "training": training,
-        "vectors": [VECTOR_SPREAD, STORED],  # not all of methods.py, where other methods stand too
-        "framework": torch.__version__,
-    }
-    code = sys.modules[__name__], base_model, training_loop, states
-    return kept_training(key, data, code, make, _save, _load)
+    return trained_as(LIFE, from_base, data, base, config, training, progress)
 
 
 def from_base(
@@ -332,11 +205,7 @@ def from_base(
     The first vectors are drawn at random, since all that read them start at zero.
     """
     network = ConditionedNetwork(base.vocabulary_size, config, base.config, seed)
-    with torch.no_grad():
-        for name, weight in base.named_parameters():
-            network.get_parameter(name)[..., : weight.shape[-1]] = weight
-    vectors = first_vectors(len(users), config.size, seed)
-    return UserEmbedding(network, users, vectors).to(base.output.bias.device)
+    return on_top(UserEmbedding, network, base, users, seed)
 
 
 def fit(
@@ -359,25 +228,24 @@ def fit(
     Raises
     ------
     ValueError
-        If the corpus is empty or has words that the model lacks, if the model knows fewer than two
-        users, whose vectors then have no spread, or if a fitted number is not finite.
+        If the corpus is empty or has another vocabulary than the model, if the model knows fewer
+        than two users, whose vectors then have no spread, or if a fitted number is not finite.
 
     Notes
     -----
-    The words must have the ids of the model's vocabulary; that they have cannot be seen here. Where
-    no vector enters the recurrent layers, all hidden states are kept: 512 bytes a token by default.
+    Where no vector enters the recurrent layers, all hidden states are kept: 512 bytes a token by
+    default.
     """
-    if not len(corpus):
-        raise ValueError("corpus is empty: a user's vector needs at least one message")
+    check_text(model.vocabulary, model.vocabulary_size, corpus)
     if len(model.known_users) < 2:
         raise ValueError(f"model must know at least 2 users, not {len(model.known_users)}")
-    users, rows = corpus.active_users, rows_of(corpus.active_users)
+    users = corpus.active_users
     spread, typical = torch.std_mean(model.vectors.weight.detach()[:-1], dim=0)  # (size,) each
     offsets = typical.new_zeros(len(users), len(typical)).requires_grad_()  # in units of the spread
     adam = torch.optim.Adam([offsets], lr=config.learning_rate)
     fall = LinearLR(adam, 1.0, 0.0, config.steps)
     with _without_dropout(model.network) as network:
-        batches = _read_once(network, corpus, rows)
+        batches = _read_once(network, corpus)
         for _ in range(config.steps):
             offsets.grad = config.pull * offsets.detach()
             for batch in batches:
@@ -393,20 +261,12 @@ def fitted(
     model: UserEmbedding, corpus: Corpus, config: FittingConfig = FittingConfig()
 ) -> PersonalStates:
     """What :func:`fit` gives, from the cache folder if it was fitted before."""
-    key = {
-        "name": "user vectors pytorch",
-        "model": fingerprint(model),
-        "users": files.fingerprint({"vectors": model.vectors.weight.detach().cpu().numpy()}),
-        "config": config,
-        "framework": torch.__version__,
-    }
-    code = sys.modules[__name__], base_model, training_loop
-    return kept_states(key, corpus, code, lambda: fit(model, corpus, config))
+    return fitted_as(LIFE, model, corpus, config)
 
 
 def save(model: UserEmbedding, path: str | PathLike[str]) -> None:
     """Write a model, with the vectors of its users, to a safetensors file."""
-    _save(model, path)
+    LIFE.save(model, path)
 
 
 def load(path: str | PathLike[str]) -> UserEmbedding:
@@ -419,7 +279,7 @@ def load(path: str | PathLike[str]) -> UserEmbedding:
     companion.keeping.files.CorruptedFileError
         If the file is truncated or was altered.
     """
-    return _load(path)[0]
+    return LIFE.load(path)
 
 
 def fingerprint(model: UserEmbedding) -> str:
@@ -452,11 +312,12 @@ class _Batch(NamedTuple):
         return training_loop.masked_loss(logits, self.targets) * self.targets.count_nonzero()
 
 
-def _read_once(network: ConditionedNetwork, corpus: Corpus, rows: np.ndarray) -> list[_Batch]:
+def _read_once(network: ConditionedNetwork, corpus: Corpus) -> list[_Batch]:
     """All messages in batches; where no vector enters the recurrent layers, they read them now."""
     batches, nobody = [], network.output.bias.new_zeros(1, network.reading.size)
     for messages in epoch_batches(corpus.lengths, FITTING_BATCH, seed=0, epoch=0, pool=len(corpus)):
-        inputs, *arrays = (*corpus.padded(messages), rows[corpus.users[messages]])
+        rows = rows_of(corpus.active_users, corpus.users[messages])
+        inputs, *arrays = (*corpus.padded(messages), rows)
         tokens = network._tokens(inputs, ndim=2)
         targets, own = (torch.from_numpy(a).to(nobody.device) for a in arrays)
         with torch.no_grad():
@@ -466,46 +327,100 @@ def _read_once(network: ConditionedNetwork, corpus: Corpus, rows: np.ndarray) ->
     return batches
 
 
-def save_as(kind: str, model: UserEmbedding, path: str | PathLike[str], **more: Any) -> None:
-    """Write network, vectors, configurations and more to one file of this kind."""
-    arrays = {f"network.{n}": w for n, w in base_model.weights_of(model.network).items()}
-    arrays |= {"vectors": model.vectors.weight.detach().cpu().numpy().astype(STORED)}
-    metadata = {
+def trained_as(
+    life: Life[Embedding],
+    make_untrained: Callable[..., Embedding],
+    data: Split,
+    base: BaseModel,
+    config: UserEmbeddingConfig | HypernetworkConfig,
+    training: TrainingConfig,
+    progress: bool | None,
+) -> tuple[Embedding, History]:
+    """A model that reads vectors, of any kind, trained on `data` from a base model on and kept."""
+
+    def make() -> tuple[Embedding, History]:
+        model = make_untrained(base, data.known_users, config, training.seed)
+        history = training_loop.train(model, data, training, progress)
+        with torch.no_grad():  # as they are stored
+            model.vectors.weight.copy_(model.vectors.weight.half())
+        return model, history
+
+    vectors = [VECTOR_SPREAD, STORED]  # not all of methods.py, where other methods stand too
+    key = {"base": base_model.fingerprint(base), "config": config, "vectors": vectors}
+    return life.trained(data, make, training=training, **key)
+
+
+def fitted_as(
+    life: Life[Embedding], model: Embedding, corpus: Corpus, config: FittingConfig
+) -> PersonalStates:
+    """What :func:`fit` gives for a model of any kind, from the cache folder if it is there."""
+    users = files.fingerprint({"vectors": model.vectors.weight.detach().cpu().numpy()})
+    key = {"model": fingerprint(model), "users": users, "config": config}
+    return life.fitted(corpus, lambda: fit(model, corpus, config), **key)
+
+
+def on_top(
+    kind: type[Embedding],
+    network: ConditionedNetwork,
+    base: BaseModel,
+    users: Sequence[int] | np.ndarray,
+    seed: int,
+) -> Embedding:
+    """A model of this kind whose network starts from the base model's weights."""
+    with torch.no_grad():
+        for name, weight in base.named_parameters():
+            network.get_parameter(name)[..., : weight.shape[-1]] = weight
+    vectors = first_vectors(len(users), network.reading.size, seed)
+    model = kind(network, users, vectors).to(base.output.bias.device)
+    model.vocabulary = base.vocabulary
+    return model
+
+
+def life_of(
+    kind: type[Embedding],
+    network: type[ConditionedNetwork],
+    config: type[UserEmbeddingConfig | HypernetworkConfig],
+    called: str,
+    code: tuple[ModuleType, ...],
+) -> Life[Embedding]:
+    """How models of this kind, `called` so, are kept: a network and the vectors of its users."""
+
+    def make(arrays: dict[str, np.ndarray], settings: dict[str, Any], path: Path) -> Embedding:
+        users, vectors = arrays.pop("users"), arrays.pop("vectors").astype(np.float32)
+        base = BaseModelConfig(**settings["base"])
+        made = network(settings["vocabulary_size"], config(**settings["config"]), base)
+        named = {name.removeprefix("network."): array for name, array in arrays.items()}
+        base_model.assign(made, named, path)
+        return kind(made, users, vectors).eval()
+
+    code = *code, sys.modules[__name__], conditioned, base_model, training_loop, states
+    framework = (torch,)
+    return Life(
+        f"{called} in PyTorch", f"{called} pytorch", framework, code, _arrays, _settings, make
+    )
+
+
+def _arrays(model: UserEmbedding) -> dict[str, np.ndarray]:
+    """Weights of the network, the vectors as they are stored, and whose they are."""
+    weights = base_model.weights_of(model.network)
+    vectors = model.vectors.weight.detach().cpu().numpy().astype(STORED)
+    named = {f"network.{name}": weight for name, weight in weights.items()}
+    return {**named, "vectors": vectors, "users": model.known_users}
+
+
+def _settings(model: UserEmbedding) -> dict[str, Any]:
+    """What decides a model besides its arrays."""
+    return {
         "vocabulary_size": model.vocabulary_size,
         "config": asdict(model.network.reading),
         "base": asdict(model.network.config),
     }
-    files.save_arrays(path, arrays | {"users": model.known_users}, kind, {**metadata, **more})
 
 
-def load_as(
-    kind: str, path: str | PathLike[str], make_network: Callable[..., ConditionedNetwork]
-) -> tuple[ConditionedNetwork, np.ndarray, np.ndarray, dict[str, Any]]:
-    """What :func:`save_as` wrote: the network, its users, their vectors, and all metadata."""
-    arrays, metadata = files.load_arrays(path, kind)
-    users, vectors = arrays.pop("users"), arrays.pop("vectors")
-    base = BaseModelConfig(**metadata["base"])
-    network = make_network(metadata["vocabulary_size"], metadata["config"], base)
-    base_model.assign(network, {n.removeprefix("network."): a for n, a in arrays.items()}, path)
-    return network, users, vectors.astype(np.float32), metadata
-
-
-def _save(model: UserEmbedding, path: str | PathLike[str], **more: Any) -> None:
-    save_as(KIND, model, path, **more)
-
-
-def _load(path: str | PathLike[str]) -> tuple[UserEmbedding, dict[str, Any]]:
-    """The model in a file, and what else its metadata holds."""
-
-    def make(words: int, config: dict[str, Any], base: BaseModelConfig) -> ConditionedNetwork:
-        return ConditionedNetwork(words, UserEmbeddingConfig(**config), base)
-
-    network, users, vectors, metadata = load_as(KIND, path, make)
-    return UserEmbedding(network, users, vectors).eval(), metadata
+LIFE = life_of(UserEmbedding, ConditionedNetwork, UserEmbeddingConfig, "user embedding", ())
 
 
 __all__ = [
-    "ConditionedNetwork",
     "UserEmbedding",
     "fingerprint",
     "fit",

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,22 +14,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from companion.corpora import BEGIN, PADDING, Corpus, Split, epoch_batches
+from companion.corpora import BEGIN, PADDING, Corpus, Split, Vocabulary, epoch_batches
 from companion.history import History
 from companion.keeping import files
 from companion.settings import BaseModelConfig, TrainingConfig
 from companion.users import beliefs, states
-from companion.users.lifecycle import kept_training
+from companion.users.lifecycle import Life, check_text
 from companion.users.methods import STORED, USER_HEADS_TRAINING, VECTOR_SPREAD, UserHeadsConfig
-from companion.users.states import PersonalStates, first_vectors, known_ids, rows_of
+from companion.users.states import PersonalStates, first_vectors, known_ids
 
-from . import base_model, user_embeddings
+from . import base_model, conditioned, user_embeddings
 from . import training as training_loop
-from .base_model import BaseModel
+from .base_model import BaseModel, rows_among
+from .conditioned import ConditionedNetwork
 from .training import evaluating
-from .user_embeddings import ConditionedNetwork
 
-KIND = "user heads in PyTorch"
 READING_BATCH = 256
 IGNORED = -100  # what cross_entropy leaves out
 
@@ -41,7 +41,7 @@ class UserHeads(nn.Module):
 
     Parameters
     ----------
-    network : companion.pytorch.user_embeddings.ConditionedNetwork
+    network : companion.pytorch.conditioned.ConditionedNetwork
         Reads the words, and predicts the next one with a user's vector.
     config : UserHeadsConfig
     users : array_like
@@ -53,6 +53,9 @@ class UserHeads(nn.Module):
     temperature : float
         What the evidence is divided by, so that the belief is as sure as it is right.
     """
+
+    vocabulary: Vocabulary | None = None
+    user_names: tuple[str, ...] | None = None
 
     def __init__(
         self,
@@ -212,6 +215,7 @@ class UserHeads(nn.Module):
         users, shares = self.known_users[rows], self.shares[rows]
         vectors = self.vectors.detach().cpu().numpy()[rows]
         other = UserHeads(self.network, self.config, users, vectors, shares, self.temperature)
+        other.vocabulary = self.vocabulary
         other.evidence_of = self.evidence_of
         return other.to(self.prior.device).train(self.training)
 
@@ -220,8 +224,8 @@ class UserHeads(nn.Module):
         self.typists = typists
         table = torch.tensor(table, dtype=torch.float32, device=self.prior.device)
         self.register_buffer("begins", torch.cat([table, self.prior[None]]), persistent=False)
-        rows = torch.tensor(rows_of(typists), device=self.prior.device)
-        self.register_buffer("rows", rows, persistent=False)
+        ids = torch.tensor(typists, device=self.prior.device)
+        self.register_buffer("ids", ids, persistent=False)
 
     def _evidence(self, tokens: Tensor, hidden: Tensor) -> Tensor:
         """Summed over the words so far, ``(batch, time, user)``; the begin of a message is none."""
@@ -241,17 +245,13 @@ class UserHeads(nn.Module):
 
     def _rows(self, users: Tensor | None, messages: int) -> Tensor:
         """Rows of the table of first beliefs, ``(messages,)``; the last one is anyone's."""
-        anyone = len(self.typists)
-        if users is None:
-            return self.rows.new_full((messages,), anyone)
-        last = len(self.rows) - 1  # an id beyond the typists' has anyone's row, as the last has
-        return self.rows[users.long().clamp(-1, last)]
+        return rows_among(self.ids, users, messages)
 
     def _known(self, users: np.ndarray | None, messages: int) -> Tensor | None:
         """Checked ids of typists."""
         if users is None:
             return None
-        return torch.from_numpy(known_ids(users, messages, self.typists)).to(self.rows.device)
+        return torch.from_numpy(known_ids(users, messages, self.typists)).to(self.ids.device)
 
 
 def trained(
@@ -294,16 +294,9 @@ def trained(
         model.temperature = beliefs.best_temperature(evidence, data.validation, known)
         return model, history
 
-    key = {
-        "name": "user heads pytorch",
-        "base": base_model.fingerprint(base),
-        "config": config,
-        "training": training,
-        "vectors": [VECTOR_SPREAD, STORED],
-        "framework": torch.__version__,
-    }
-    code = sys.modules[__name__], user_embeddings, base_model, training_loop, states, beliefs
-    return kept_training(key, data, code, make, _save, _load)
+    vectors = [VECTOR_SPREAD, STORED]
+    key = {"base": base_model.fingerprint(base), "config": config, "vectors": vectors}
+    return LIFE.trained(data, make, training=training, **key)
 
 
 def from_base(
@@ -319,7 +312,9 @@ def from_base(
     """
     reading = user_embeddings.from_base(base, users, config.reading, seed)
     vectors = first_vectors(len(users), config.size, seed)[:-1]
-    return UserHeads(reading.network, config, users, vectors, prior).to(base.output.bias.device)
+    model = UserHeads(reading.network, config, users, vectors, prior)
+    model.vocabulary = base.vocabulary
+    return model.to(base.output.bias.device)
 
 
 def message_evidence(model: UserHeads, corpus: Corpus) -> np.ndarray:
@@ -339,10 +334,9 @@ def message_evidence(model: UserHeads, corpus: Corpus) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the corpus is empty, or has words that the model lacks.
+        If the corpus is empty, or has another vocabulary than the model.
     """
-    if not len(corpus):
-        raise ValueError("corpus is empty: there is no message to ask about")
+    check_text(model.vocabulary, model.vocabulary_size, corpus)
     evidence = np.empty((len(corpus), len(model.known_users)), dtype=np.float32)
     for messages in epoch_batches(corpus.lengths, READING_BATCH, seed=0, epoch=0, pool=len(corpus)):
         tokens, _ = corpus.padded(messages)
@@ -382,7 +376,7 @@ def believed(
 
 def save(model: UserHeads, path: str | PathLike[str]) -> None:
     """Write a model, with the vectors of its users, to a safetensors file."""
-    _save(model, path)
+    LIFE.save(model, path)
 
 
 def load(path: str | PathLike[str]) -> UserHeads:
@@ -395,7 +389,7 @@ def load(path: str | PathLike[str]) -> UserHeads:
     companion.keeping.files.CorruptedFileError
         If the file is truncated or was altered.
     """
-    return _load(path)[0]
+    return LIFE.load(path)
 
 
 def fingerprint(model: UserHeads) -> str:
@@ -412,28 +406,39 @@ def _arrays(model: UserHeads) -> dict[str, np.ndarray]:
     }
 
 
-def _save(model: UserHeads, path: str | PathLike[str], **more: Any) -> None:
-    """Network, heads, vectors, configurations and more in one file."""
-    metadata = {
+def _settings(model: UserHeads) -> dict[str, Any]:
+    """What decides a model besides its arrays."""
+    return {
         "vocabulary_size": model.vocabulary_size,
         "config": asdict(model.config),
         "base": asdict(model.network.config),
         "temperature": model.temperature,
     }
-    files.save_arrays(path, _arrays(model), KIND, {**metadata, **more})
 
 
-def _load(path: str | PathLike[str]) -> tuple[UserHeads, dict[str, Any]]:
-    """The model in a file, and what else its metadata holds."""
-    arrays, metadata = files.load_arrays(path, KIND)
+def _make(arrays: dict[str, np.ndarray], settings: dict[str, Any], path: Path) -> UserHeads:
+    """The model with these arrays, that were read from a file."""
     users, prior = arrays.pop("users"), arrays.pop("prior")
-    config = UserHeadsConfig(**metadata["config"])
-    base = BaseModelConfig(**metadata["base"])
-    network = ConditionedNetwork(metadata["vocabulary_size"], config.reading, base)
-    vectors = arrays["vectors"]
-    model = UserHeads(network, config, users, vectors, prior, metadata["temperature"])
+    config, base = UserHeadsConfig(**settings["config"]), BaseModelConfig(**settings["base"])
+    network = ConditionedNetwork(settings["vocabulary_size"], config.reading, base)
+    vectors, temperature = arrays["vectors"], settings["temperature"]
+    model = UserHeads(network, config, users, vectors, prior, temperature)
     base_model.assign(model, arrays, path)
-    return model.eval(), metadata
+    return model.eval()
+
+
+LIFE = Life(
+    kind="user heads in PyTorch",
+    name="user heads pytorch",
+    framework=(torch,),
+    code=(
+        *(sys.modules[__name__], user_embeddings, conditioned, base_model, training_loop),
+        *(states, beliefs),
+    ),
+    arrays=_arrays,
+    settings=_settings,
+    make=_make,
+)
 
 
 __all__ = [

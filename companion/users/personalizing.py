@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import reduce
 from os import PathLike
 from pathlib import Path
 from types import ModuleType
@@ -96,7 +97,7 @@ class Task:
                 if folder is not None:
                     finished[-1].save(folder)
                 bar.update(len(group))
-        return merged(finished).of(self.users)
+        return reduce(PersonalStates.joined, finished).of(self.users)
 
     def kept(
         self, make: Callable[[], PersonalStates], code: tuple[ModuleType, ...], **key: Any
@@ -111,7 +112,6 @@ class Task:
 
 def task(
     base: str,
-    words: int,
     corpus: Corpus,
     users: Sequence[int] | np.ndarray | None,
     strategy: Strategy,
@@ -124,18 +124,14 @@ def task(
     ----------
     base : str
         Fingerprint of the base model.
-    words : int
-        Size of its vocabulary.
     users : sequence of int or None
         Everybody who has a message in `corpus`, if None.
 
     Raises
     ------
     ValueError
-        If there is no text, a user has none, the base model lacks words of it, or the strategy
-        needs what is not given.
+        If a user has no text, or the strategy needs what is not given.
     """
-    check_words(words, corpus)
     users = corpus.active_users if users is None else users
     if not len(users):
         raise ValueError("users is empty: name at least one user, or None for all with a message")
@@ -146,22 +142,6 @@ def task(
     _check_validation(corpus, strategy, validation)
     _check_importance(strategy, importance)
     return Task(base, corpus, users, strategy, validation, importance)
-
-
-def check_words(words: int, corpus: Corpus) -> None:
-    """Refuse text that is empty, or whose vocabulary is not as large as the base model's.
-
-    Raises
-    ------
-    ValueError
-        The message gives both sizes.
-    """
-    if not len(corpus):
-        raise ValueError("corpus is empty: fine-tuning needs at least one message")
-    if len(corpus.vocabulary) != words:
-        raise ValueError(
-            f"base has a vocabulary of {words} words, but corpus has {len(corpus.vocabulary)}"
-        )
 
 
 def _check_validation(corpus: Corpus, strategy: Strategy, validation: Corpus | None) -> None:
@@ -236,17 +216,6 @@ def check_stored(arrays: Mapping[str, np.ndarray], users: np.ndarray, strategy: 
             )
 
 
-def merged(states: list[PersonalStates]) -> PersonalStates:
-    """States of different users, made for the same network, in one."""
-    users = np.concatenate([some.users for some in states])
-    order = np.argsort(users)
-    arrays = {
-        name: np.concatenate([some.arrays[name] for some in states])[order]
-        for name in states[0].arrays
-    }
-    return PersonalStates(states[0].model, users[order], arrays)
-
-
 def check_changes(states: PersonalStates, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse states that are no changes of weights of these shapes.
 
@@ -271,4 +240,4 @@ def check_changes(states: PersonalStates, shapes: Mapping[str, tuple[int, ...]])
             )
 
 
-__all__ = ["Task", "check_changes", "check_stored", "check_words", "merged", "resume", "task"]
+__all__ = ["Task", "check_changes", "check_stored", "resume", "task"]

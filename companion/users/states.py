@@ -75,6 +75,27 @@ class PersonalStates:
         rows = np.searchsorted(self.users, chosen)
         return PersonalStates(self.model, chosen, {n: a[rows] for n, a in self.arrays.items()})
 
+    def joined(self, others: PersonalStates) -> PersonalStates:
+        """These states and those of other users, made for the same network by the same method.
+
+        Raises
+        ------
+        ValueError
+            If a user has a state in both, they were made for different networks, or they hold
+            different arrays.
+        """
+        others.check_made_for(self.model)
+        twice = np.intersect1d(self.users, others.users)
+        if len(twice):
+            raise ValueError(f"user {twice[0]} has a state in both: which one is to be kept?")
+        shapes, theirs = ({n: a.shape[1:] for n, a in s.arrays.items()} for s in (self, others))
+        if shapes != theirs:
+            raise ValueError(f"the states hold different arrays: {shapes} and {theirs}")
+        users = np.concatenate([self.users, others.users])
+        order = np.argsort(users)
+        arrays = {n: np.concatenate([a, others.arrays[n]])[order] for n, a in self.arrays.items()}
+        return PersonalStates(self.model, users[order], arrays)
+
     def check_made_for(self, model: str) -> None:
         """Refuse a network with another fingerprint than that of the one they were made for.
 
@@ -211,15 +232,15 @@ def table_of(states: PersonalStates, anyone: np.ndarray) -> np.ndarray:
     return np.concatenate([states.arrays["vector"].astype(np.float32), anyone])
 
 
-def rows_of(users: np.ndarray) -> np.ndarray:
-    """A table from user ids to rows of arrays, ``(largest id + 2,)``.
+def rows_of(known: np.ndarray, users: np.ndarray) -> np.ndarray:
+    """Rows of arrays of the users `known`, ascending, for some users, ``(users,)``.
 
-    An id that is not among `users` has the row after the last; so has the last place of the table,
-    which serves all larger ids.
+    Whoever is not among them has the row after the last.
     """
-    rows = np.full(int(np.max(users, initial=-1)) + 2, len(users), dtype=np.int64)
-    rows[users] = np.arange(len(users))
-    return rows
+    if not len(known):
+        return np.zeros(len(users), dtype=np.int64)
+    rows = np.minimum(np.searchsorted(known, users), len(known) - 1)
+    return np.where(known[rows] == users, rows, len(known))
 
 
 def check_known(users: np.ndarray, known: np.ndarray) -> None:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import companion.keras
-from companion import keeping
 from companion.corpora import Corpus, split
+from companion.keeping import cache as kept_things
 from companion.keeping.files import CorruptedFileError
 from companion.keras import training
 from companion.keras.base_model import BaseModel, fingerprint, load, save, trained
@@ -224,8 +224,8 @@ def test_trained_once_and_kept_with_its_history(cache, monkeypatch):
 @pytest.fixture
 def key_of(monkeypatch):
     """The key under which a training is kept; nothing is trained."""
-    monkeypatch.setattr(keeping, "kept", lambda key, *_, **__: key)
-    return lambda *arguments: keeping.file_name(trained(*arguments))
+    monkeypatch.setattr(kept_things, "kept", lambda key, *_, **__: key)
+    return lambda *arguments: kept_things.file_name(trained(*arguments))
 
 
 def test_everything_that_decides_is_in_the_key(monkeypatch, key_of):

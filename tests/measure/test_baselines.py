@@ -334,3 +334,14 @@ def test_a_growing_weight_is_0_without_a_history_and_never_worse_than_a_constant
     weights = law(history.of_users([3, 5]))
     assert weights[0] == 0
     assert 0 < weights[3] <= weights[5] <= law.limit
+
+
+def test_a_growing_weight_is_mixed_in_as_it_comes():
+    history, later = halves(personal())
+    base, cache = NGram(history), BigramCache(history)
+    law = choose_growing_weight(base, cache, later, history)
+    tokens, users = later.padded(np.arange(4))[0], later.users[:4]
+    as_it_comes = mix(base, cache, law)(tokens, users)
+    np.testing.assert_array_equal(as_it_comes, mix(base, cache, law(history))(tokens, users))
+    with pytest.raises(ValueError, match=r"call it with one, weight\(history\)"):
+        mix(base, cache, GrowingWeight(law.limit, law.half))

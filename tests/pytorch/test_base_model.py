@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from companion import keeping
 from companion.corpora import Corpus, split
+from companion.keeping import cache as kept_things
 from companion.keeping.files import CorruptedFileError
 from companion.keyboard import Keyboard
 from companion.pytorch import training
@@ -286,8 +286,8 @@ def interrupt(*_):
 @pytest.fixture
 def key_of(monkeypatch):
     """The key under which a training is kept; nothing is trained."""
-    monkeypatch.setattr(keeping, "kept", lambda key, *_, **__: key)
-    return lambda *arguments: keeping.file_name(trained(*arguments))
+    monkeypatch.setattr(kept_things, "kept", lambda key, *_, **__: key)
+    return lambda *arguments: kept_things.file_name(trained(*arguments))
 
 
 def test_everything_that_decides_is_in_the_key(monkeypatch, key_of):

@@ -24,8 +24,7 @@ PLAIN = Strategy()
 
 def recipe(corpus, base=NETWORK, strategy=PLAIN, validation=None, importance=None):
     """The recipe of a task for all users."""
-    words = len(corpus.vocabulary)
-    return task(base, words, corpus, None, strategy, validation, importance).recipe
+    return task(base, corpus, None, strategy, validation, importance).recipe
 
 
 RECIPE_OF_ALL = recipe(text())
@@ -67,12 +66,6 @@ def test_states_of_unknown_origin_are_not_taken_over(tmp_path):
     with pytest.raises(ValueError, match=f"holds states, but no {RECIPE}"):
         personalizing.resume(tmp_path, NETWORK, RECIPE_OF_ALL)
     assert not (tmp_path / RECIPE).exists()
-
-
-def test_merged():
-    found = personalizing.merged([states([3, 8]), states([1]), states([5])])
-    assert found.users.tolist() == [1, 3, 5, 8]
-    assert found.arrays["bias"][:, 0].tolist() == [1, 3, 5, 8]
 
 
 SHAPES = {"kernel": (4, 6), "bias": (6,)}
@@ -117,7 +110,7 @@ def test_importance_must_be_a_finite_weight(bad):
 
 def test_a_task_is_done_in_groups_each_saved_once(tmp_path):
     corpus = text()
-    asked = task(NETWORK, len(corpus.vocabulary), corpus, None, Strategy(), None, None)
+    asked = task(NETWORK, corpus, None, Strategy(), None, None)
     seen = []
 
     def adapt(corpus, users, validation):

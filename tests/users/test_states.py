@@ -116,8 +116,7 @@ def test_a_damaged_file_is_refused_and_the_others_can_be_read(tmp_path, damage):
 @given(users=st.sets(st.integers(0, 60)), asked=st.integers(0, 200))
 def test_rows_of_users(users, asked):
     known = np.array(sorted(users), dtype=np.int64)
-    table = rows_of(known)
-    row = table[min(asked, len(table) - 1)]
+    (row,) = rows_of(known, np.array([asked]))
     assert row == (sorted(users).index(asked) if asked in users else len(users))
 
 
@@ -146,3 +145,26 @@ def test_nobody_asked_for(tmp_path):
     for ask in (lambda: states.of([]), lambda: load_states(tmp_path, "abc", users=[])):
         with pytest.raises(ValueError, match="users is empty"):
             ask()
+
+
+def test_rows_need_no_memory_for_the_largest_id():
+    assert rows_of(np.array([3, 10**9]), np.array([10**9, 4, 3])).tolist() == [1, 2, 0]
+
+
+def test_states_of_other_users_are_joined():
+    whole = states()
+    first, rest = whole.of(whole.users[1:2]), whole.of(np.delete(whole.users, 1))
+    assert_equal(first.joined(rest), whole)
+    assert_equal(rest.joined(first), whole)
+
+
+def test_states_that_do_not_belong_together_are_not_joined():
+    one = PersonalStates("abc", np.array([1]), {"vector": np.zeros((1, 2))})
+    others = {
+        "user 1 has a state in both": one,
+        "made for the network xyz": PersonalStates("xyz", np.array([2]), one.arrays),
+        "hold different arrays": PersonalStates("abc", np.array([2]), {"bias": np.zeros((1, 2))}),
+    }
+    for message, other in others.items():
+        with pytest.raises(ValueError, match=message):
+            one.joined(other)
