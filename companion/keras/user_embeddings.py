@@ -53,7 +53,7 @@ class UserEmbedding(keras.Model):
 
     Parameters
     ----------
-    network : ConditionedNetwork
+    network : companion.keras.conditioned.ConditionedNetwork
     users : array_like
         Ids of the users it knows, ascending.
     vectors : np.ndarray

@@ -54,7 +54,7 @@ class UserEmbedding(nn.Module):
 
     Parameters
     ----------
-    network : ConditionedNetwork
+    network : companion.pytorch.conditioned.ConditionedNetwork
     users : array_like
         Ids of the users it knows, ascending.
     vectors : np.ndarray
