@@ -42,6 +42,7 @@ bench: $(READY)  ## measure speed against the plain way of doing the same
 lint: $(READY)  ## check style and types
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
 
 clean:  ## remove what was built and the kept models; the environment stays
 	rm -rf _build .cache .pytest_cache .ruff_cache .mypy_cache .hypothesis

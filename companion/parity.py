@@ -218,9 +218,9 @@ def _turned(array: np.ndarray, weight: str) -> np.ndarray:
 
 def _one_bias(first: np.ndarray, second: np.ndarray | None, cell: str) -> np.ndarray:
     """Keras adds up the biases of an LSTM beforehand; a GRU resets only the second."""
-    if cell == "gru":
-        return np.stack([first, second], axis=-2)
-    return first if second is None else first + second
+    if second is None:
+        return first
+    return np.stack([first, second], axis=-2) if cell == "gru" else first + second
 
 
 def _gates(array: np.ndarray, name: str, cell: str) -> np.ndarray:

@@ -174,7 +174,7 @@ class Corpus:
         """Sixteen hexadecimal digits that change with any token, user, order or word."""
         digest = hashlib.sha256(self.vocabulary.fingerprint.encode())
         for column in (self.tokens, self.starts, self.lengths, self.users):
-            digest.update(np.ascontiguousarray(column))
+            digest.update(np.ascontiguousarray(column).data)
         return digest.hexdigest()[:16]
 
 

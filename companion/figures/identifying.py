@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,7 +61,7 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> tuple[Figure, Axes]:
     axes.plot([0, 100], [0, 100], color=color, linestyle=dashes, linewidth=1.4, zorder=1)
     handles = []
     for (name, table), line in zip(tables.items(), _lines(tables), strict=True):
-        line = {"marker": OTHER.marker, "markersize": OTHER.size} | line
+        line = {"marker": OTHER.marker, "markersize": OTHER.size, **line}
         sure, right = 100 * table["sure"], 100 * table["right"]
         axes.plot(sure, right, color=line["color"], linewidth=1, linestyle=line.get("linestyle"))
         areas = SMALLEST + (LARGEST - SMALLEST) * table["share"]
@@ -77,7 +78,7 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _lines(names: Mapping[str, object]) -> list[dict[str, object]]:
+def _lines(names: Mapping[str, object]) -> list[dict[str, Any]]:
     """Arguments of the line of each name."""
     color, dashes = BOUNDS[AWARE]
     exact = {"color": color, "linestyle": dashes, "linewidth": 1.4}

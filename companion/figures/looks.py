@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -20,7 +20,7 @@ from companion.measure.tables import AWARE, BLIND
 SIZE = (6.4, 3.6)  # inches
 DPI = 100  # shown; stored at twice that
 COLORS = 96
-STYLE = {
+STYLE: Any = {
     "figure.figsize": SIZE,
     "figure.dpi": DPI,
     "savefig.dpi": 2 * DPI,
@@ -70,7 +70,7 @@ class Look(NamedTuple):
         return {"*": 11.0, "P": 8.5, "X": 8.5, "p": 8.5, "h": 8.5, "D": 6.5}.get(self.marker, 7.5)
 
     @property
-    def line(self) -> dict[str, object]:
+    def line(self) -> dict[str, Any]:
         """Arguments of a line and its markers."""
         return {"color": self.color, "marker": self.marker, "markersize": self.size}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -140,7 +141,7 @@ def frontier(curves: Mapping[str, pd.DataFrame]) -> tuple[Figure, Axes]:
     others = cycle([("#000000", "-"), ("#888888", "-"), ("#000000", "--"), ("#888888", "--")])
     for place, (name, curve) in enumerate(curves.items()):
         curve = curve.sort_values("forgotten")
-        style: dict[str, object] = {**look("fine-tuning").line, "zorder": 3}
+        style: dict[str, Any] = {**look("fine-tuning").line, "zorder": 3}
         if place:
             color, dashes = next(others)
             marker = "os^vXP"[place % 6]
@@ -174,8 +175,12 @@ def learning_curve(
     """
     figure, axes = canvas()
     epochs = np.arange(1, len(history.training) + 1)
-    dotted = {"color": look(method).color, "linestyle": ":", "label": "training (with dropout)"}
-    axes.plot(epochs, history.training, **dotted)
+    dotted: dict[str, Any] = {
+        "color": look(method).color,
+        "linestyle": ":",
+        "label": "training (with dropout)",
+    }
+    axes.plot(epochs, history.training, label="training (with dropout)", **dotted)
     axes.plot(epochs, history.validation, label="validation", **look(method).line)
     for name, level in ((BLIND, blind), (AWARE, aware)):
         if level is not None:
@@ -204,15 +209,15 @@ def scatter_by_group(
     groups : sequence of str
         The group of each point; at most ten differ.
     """
-    points, groups = np.asarray(points), np.asarray(groups)
+    points, of = np.asarray(points), np.asarray(groups)
     if points.shape != (len(groups), 2):
         raise ValueError(f"points must have shape ({len(groups)}, 2), not {points.shape}")
-    names = np.unique(groups)
+    names = np.unique(of)
     if len(names) > len(LOOKS):
         raise ValueError(f"groups must be at most {len(LOOKS)}, not {len(names)}")
     figure, axes = canvas()
     for name, method in zip(names, reversed(LOOKS.values()), strict=False):
-        axes.plot(*points[groups == name].T, label=str(name), **method.line, linestyle="")
+        axes.plot(*points[of == name].T, label=str(name), **method.line, linestyle="")
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
@@ -234,10 +239,10 @@ def history_lengths(counts: np.ndarray, bins: int = 16) -> tuple[Figure, Axes]:
         raise ValueError("counts has no user with a message")
     figure, axes = canvas()
     edges = np.geomspace(counts.min(), counts.max() + 1, bins + 1)
-    axes.hist(counts, edges, color=LOOKS["base model"].color, edgecolor="white")
+    axes.hist(counts, list(edges), color=LOOKS["base model"].color, edgecolor="white")
     median = float(np.median(counts))
     axes.axvline(median, color="#000000", linestyle=(0, (2, 1.5)), linewidth=1.4)
-    place = {"xytext": (5, -2), "textcoords": "offset points", "va": "top"}
+    place: dict[str, Any] = {"xytext": (5, -2), "textcoords": "offset points", "va": "top"}
     transform = axes.get_xaxis_transform()
     axes.annotate(f"median: {median:,.0f} messages", (median, 1), xycoords=transform, **place)
     log_messages(axes, counts)
@@ -264,7 +269,7 @@ def _vertical_bound(axes: Axes, name: str, at: float, side: str) -> None:
     """A bound as a dashed line with its name above."""
     color, dashes = BOUNDS[name]
     axes.axvline(at, color=color, linestyle=dashes, linewidth=1.4)
-    place = {"xycoords": axes.get_xaxis_transform(), "ha": side, "va": "bottom"}
+    place: dict[str, Any] = {"xycoords": axes.get_xaxis_transform(), "ha": side, "va": "bottom"}
     axes.annotate(name.replace(" ", "\n"), (at, 1.02), fontsize=9.5, **place)
 
 

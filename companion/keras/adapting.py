@@ -150,7 +150,7 @@ class _Group:
         self.variables = {name: tf.Variable(change) for name, change in first.items()}
         keep = objective.frozen or self.strategy.distillation
         self.read = self._read_once() if keep else None
-        self.expected = self._expect_once() if keep else None
+        self.expected = None if self.read is None else self._expect_once(self.read)
 
     @property
     def changes(self) -> Changes:
@@ -160,9 +160,10 @@ class _Group:
     def run(self, validation: Corpus | None) -> dict[str, np.ndarray]:
         """Adapt to the text, and give the changes of the users."""
         strategy = self.strategy
-        later = self._later(validation) if strategy.validates else []
+        later = self._later(validation) if strategy.validates and validation is not None else []
         adam = self._optimizer()
-        best, lowest = {}, np.full(len(self.users), np.inf, np.float32)
+        best: Changes = {}
+        lowest = np.full(len(self.users), np.inf, np.float32)
         for parts in stacks.passes(self.corpus, self.users, strategy):
             for part in parts:
                 self._step(part, adam)
@@ -201,7 +202,8 @@ class _Group:
             sizes = base.config.hidden, base.vocabulary_size
             known, expected = (ops.zeros((len(self.users), 0, size)) for size in sizes)
         arrays = stack.tokens, stack.places, stack.targets
-        return _Part(*map(tf.constant, arrays), known, expected)
+        tokens, places, targets = map(tf.constant, arrays)
+        return _Part(tokens, places, targets, known, expected)
 
     def _read_once(self) -> tf.Tensor:
         """Hidden states of all text in the base model, ``(users, targets, hidden)``."""
@@ -213,12 +215,12 @@ class _Group:
             read[places] = self.objective.read(inputs).numpy()[targets != PADDING]
         return tf.constant(read.reshape(-1, width, size))
 
-    def _expect_once(self) -> tf.Tensor | None:
+    def _expect_once(self, read: tf.Tensor) -> tf.Tensor | None:
         """The base model's log-probabilities ``(users, targets, word)``, unless they are many."""
-        users, targets, _ = self.read.shape
+        users, targets, _ = read.shape
         if users * targets * self.objective.base.vocabulary_size > stacks.KEPT_CELLS:
             return None
-        return tf.concat([self.objective.expect(own[None]) for own in self.read], axis=0)
+        return tf.concat([self.objective.expect(own[None]) for own in read], axis=0)
 
     def _known(
         self, stack: Stack, part: list[np.ndarray]

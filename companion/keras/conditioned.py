@@ -99,9 +99,9 @@ class ConditionedNetwork(BaseModel):
 
     def advance(self, tokens: tf.Tensor, state: tuple[Any, ...]) -> tuple[tf.Tensor, tuple]:
         """Logits ``(batch, word)`` after one more token ``(batch,)``, and the state then."""
-        *state, vectors = state
-        hidden, state = self._advance(self._beside(self.embedding(tokens), vectors), state)
-        return self.words(hidden, vectors), (*state, vectors)
+        *before, vectors = state
+        hidden, after = self._advance(self._beside(self.embedding(tokens), vectors), tuple(before))
+        return self.words(hidden, vectors), (*after, vectors)
 
     @property
     def reads_early(self) -> bool:

@@ -32,7 +32,7 @@ class Bias(keras.layers.Layer):
     def __init__(self, name: str, shape: tuple[int, ...], size: int) -> None:
         super().__init__()
         self.writes = name
-        self.change = _linear(size, *shape)
+        self.change = _linear(size, shape[0])
         self.built = True
 
     def call(self, vectors: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -51,6 +51,8 @@ class GeneratedNetwork(ConditionedNetwork):
         If the output matrix is to be written, and the base model's is its embedding.
     """
 
+    reading: HypernetworkConfig
+
     def __init__(
         self,
         vocabulary_size: int,

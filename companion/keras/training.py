@@ -135,6 +135,8 @@ class LateEpsilonAdam(keras.optimizers.Adam):
     times as much.
     """
 
+    epsilon: Any  # a number, and within a step a tensor
+
     def apply(
         self, grads: list[Any], trainable_variables: list[keras.Variable] | None = None
     ) -> None:
@@ -164,6 +166,8 @@ class _Adam(LateEpsilonAdam):
             name="adam",
         )
         self.clip = config.clip
+
+    epsilon: Any  # a number, and within a step a tensor
 
     def apply(
         self, grads: list[Any], trainable_variables: list[keras.Variable] | None = None
@@ -197,7 +201,7 @@ class _Losses(keras.callbacks.Callback):
 
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Note the loss."""
-        self.losses.append(float(logs["loss"]))
+        self.losses.append(float((logs or {})["loss"]))
 
     def mean(self, corpus: Corpus, order: list[np.ndarray]) -> float:
         """Mean over the tokens of the last batches, which were these."""

@@ -330,12 +330,12 @@ class _Reading(keras.layers.Layer):
     def _step(
         self, tokens: tf.Tensor, state: tuple[Any, ...], vectors: tf.Tensor, temperature: tf.Tensor
     ) -> tuple[tf.Tensor, tuple[Any, ...]]:
-        *state, belief = state
-        hidden, state = self.network._advance(self.network.embedding(tokens), state)
+        *before, belief = state
+        hidden, after = self.network._advance(self.network.embedding(tokens), tuple(before))
         evidence = self.evidence(tokens[:, None], hidden[:, None], vectors, temperature)
         belief = ops.log_softmax(belief + evidence[:, 0])  # (batch, user)
         logits = self.network.words(hidden, ops.exp(belief) @ vectors)
-        return ops.log_softmax(logits), (*state, belief)
+        return ops.log_softmax(logits), (*after, belief)
 
 
 def trained(

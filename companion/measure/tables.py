@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,7 +52,7 @@ def compare(
         raise ValueError("blind and aware must be given both or not at all")
     bounds = None if blind is None else (blind, aware)
     rows = dict(models) if bounds is None else {BLIND: blind, **models, AWARE: aware}
-    options = {"by": by, "level": level, "seed": seed}
+    options: dict[str, Any] = {"by": by, "level": level, "seed": seed}
     measured = {
         name: _row(scores, models[base], bounds, **options) for name, scores in rows.items()
     }
@@ -127,7 +128,7 @@ def _row(
     seed: int,
 ) -> dict[str, float]:
     """One row of :func:`compare`."""
-    options = {"by": by, "level": level, "seed": seed}
+    options: dict[str, Any] = {"by": by, "level": level, "seed": seed}
     row = {
         "loss": st.loss(scores, by),
         "perplexity": st.perplexity(scores, by),

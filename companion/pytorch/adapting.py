@@ -75,12 +75,12 @@ class _Group:
         self.frozen = not {"embedding", "recurrent"} & {*strategy.layers}
         keep = self.frozen or strategy.distillation
         self.read = self._read_once() if keep else None
-        self.expected = self._expect_once() if keep else None
+        self.expected = None if self.read is None else self._expect_once(self.read)
 
     def run(self, validation: Corpus | None) -> dict[str, np.ndarray]:
         """Adapt to the text, and give the changes of the users."""
         strategy = self.strategy
-        later = self._later(validation) if strategy.validates else []
+        later = self._later(validation) if strategy.validates and validation is not None else []
         adam, fall = self._optimizer()
         best, lowest = self.changes, self.tokens.new_full((len(self.users),), torch.inf)
         for parts in stacks.passes(self.corpus, self.users, strategy):
@@ -124,7 +124,7 @@ class _Group:
         stack = Stack.of(self.corpus, part)
         targets = self._tensor(stack.targets)
         known, expected = self._known(stack, part)
-        if self.frozen:
+        if self.frozen and known is not None and expected is not None:
             logits = expected + self.network.words_apart(known, self.changes)
         else:
             logits = self.network.words(self._hidden(stack, self.changes), self.changes)
@@ -132,7 +132,7 @@ class _Group:
         loss = _mean(_nll(log_probs, targets), targets)
         for name, pull in self.pulls.items():
             loss = loss + 0.5 * (pull * self.changes[name].square()).flatten(1).sum(1) / self.tokens
-        if self.strategy.distillation:
+        if self.strategy.distillation and expected is not None:
             apart = functional.kl_div(log_probs, expected, None, None, "none", True)
             loss = loss + self.strategy.distillation * _mean(apart.sum(-1), targets)
         return loss
@@ -156,12 +156,12 @@ class _Group:
         return read.unflatten(0, (len(self.own), width))
 
     @torch.no_grad()
-    def _expect_once(self) -> Tensor | None:
+    def _expect_once(self, read: Tensor) -> Tensor | None:
         """The base model's log-probabilities ``(users, targets, word)``, unless they are many."""
-        cells = self.read.shape[0] * self.read.shape[1] * self.base.vocabulary_size
+        cells = read.shape[0] * read.shape[1] * self.base.vocabulary_size
         if cells > stacks.KEPT_CELLS:
             return None
-        return torch.stack([self.network.words(own, {}).log_softmax(-1) for own in self.read])
+        return torch.stack([self.network.words(own, {}).log_softmax(-1) for own in read])
 
     @torch.no_grad()
     def _known(self, stack: Stack, part: list[np.ndarray]) -> tuple[Tensor | None, Tensor | None]:

@@ -142,7 +142,7 @@ class BaseModel(nn.Module):
         A cell at a time: ``nn.LSTM`` arranges its weights anew at every call, which costs more
         than one step does.
         """
-        layers = []
+        layers: list[tuple[Tensor, ...]] = []
         for weights, *before in zip(self.recurrent.all_weights, *state, strict=True):
             if self.config.cell == "lstm":
                 layers.append(torch.lstm_cell(inputs, before, *weights))

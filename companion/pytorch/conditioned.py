@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -43,7 +45,8 @@ class ConditionedNetwork(BaseModel):
         self.reading = config
         super().__init__(vocabulary_size, base, seed)
 
-    def forward(self, tokens: Tensor, vectors: Tensor) -> Tensor:
+    # It reads vectors where the base model is told users: a network inside, never a model itself.
+    def forward(self, tokens: Tensor, vectors: Tensor) -> Tensor:  # type: ignore[override]
         """Logits ``(batch, time, word)`` of tokens ``(batch, time)``, vectors ``(batch, size)``."""
         return self.words(self.hidden(tokens, vectors), vectors[:, None])
 
@@ -60,18 +63,18 @@ class ConditionedNetwork(BaseModel):
         logits = self._logits(hidden)
         return logits + self.paths["output"](vectors) if "output" in self.paths else logits
 
-    def begin_with(self, vectors: Tensor) -> tuple[Tensor, ...]:
+    def begin_with(self, vectors: Tensor) -> tuple[Any, ...]:
         """The state before any token, the vectors ``(batch, size)`` being its last part."""
         state = self._first_state(vectors)
         if state is None:
             return *self.begin(len(vectors)), vectors
         return *(state if isinstance(state, tuple) else (state,)), vectors
 
-    def advance(self, tokens: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple]:
+    def advance(self, tokens: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple]:
         """Logits ``(batch, word)`` after one more token ``(batch,)``, and the state then."""
-        *state, vectors = state
-        state = self._advance(self._beside(self.embedding(tokens), vectors), tuple(state))
-        return self.words(state[0][-1], vectors), (*state, vectors)
+        *before, vectors = state
+        after = self._advance(self._beside(self.embedding(tokens), vectors), tuple(before))
+        return self.words(after[0][-1], vectors), (*after, vectors)
 
     @property
     def reads_early(self) -> bool:
@@ -119,9 +122,10 @@ class ConditionedNetwork(BaseModel):
     def _initialize(self, generator: torch.Generator) -> None:
         super()._initialize(generator)
         if "input" in self.reading.placements:
-            self.recurrent.weight_ih_l0[:, self.config.embedding :] = 0.0
-        for path in self.paths.values():
-            nn.init.zeros_(path.weight)
+            reads_input = self.recurrent.get_parameter("weight_ih_l0")
+            reads_input[:, self.config.embedding :] = 0.0
+        for weight in self.paths.parameters():
+            nn.init.zeros_(weight)
 
 
 __all__ = ["ConditionedNetwork"]

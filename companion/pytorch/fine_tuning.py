@@ -272,9 +272,10 @@ def fisher(
         stack = Stack.of(corpus, list(some[:, None]))
         log_probs = _log_probs_at(network, stack, at, changes)  # (messages, word)
         drawn = torch.from_numpy(stacks.draw(log_probs.detach().cpu().numpy(), rng))
-        log_probs.gather(1, drawn.to(log_probs.device)[:, None]).sum().backward()
-        for name, change in changes.items():
-            total[name] += change.grad.square().sum(0)
+        drawn_log_probs = log_probs.gather(1, drawn.to(log_probs.device)[:, None]).sum()
+        gradients = torch.autograd.grad(drawn_log_probs, list(changes.values()))
+        for name, gradient in zip(changes, gradients, strict=True):
+            total[name] += gradient.square().sum(0)
     return {name: (sums / len(chosen)).cpu().numpy() for name, sums in total.items()}
 
 

@@ -31,7 +31,7 @@ class Bias(nn.Module):
     def __init__(self, name: str, shape: tuple[int, ...], size: int) -> None:
         super().__init__()
         self.name = name
-        self.change = nn.Linear(size, *shape, bias=False)
+        self.change = nn.Linear(size, shape[0], bias=False)
 
     def forward(self, vectors: Tensor) -> dict[str, Tensor]:
         """The change ``(users, out)`` for vectors ``(users, size)``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -50,6 +50,8 @@ class GeneratedNetwork(ConditionedNetwork):
         If the output matrix is to be written, and the base model's is its embedding.
     """
 
+    reading: HypernetworkConfig
+
     def __init__(
         self,
         vocabulary_size: int,
@@ -78,11 +80,11 @@ class GeneratedNetwork(ConditionedNetwork):
         """
         return self.stacked.words(self.dropout(hidden), self.output_changes(vectors[:, 0]))
 
-    def begin_with(self, vectors: Tensor) -> tuple[Any, Changes]:
+    def begin_with(self, vectors: Tensor) -> tuple[Any, ...]:
         """The state before any token; its last part is what was written for these vectors."""
         return None, self.recurrent_changes(vectors) | self.output_changes(vectors)
 
-    def advance(self, tokens: Tensor, state: tuple[Any, Changes]) -> tuple[Tensor, tuple]:
+    def advance(self, tokens: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple]:
         """Logits ``(batch, word)`` after one more token ``(batch,)``, and the state then."""
         (carried, changes), stacked = state, self.stacked
         hidden, carried = stacked.hidden(tokens[:, None, None], changes, carried)
@@ -91,15 +93,19 @@ class GeneratedNetwork(ConditionedNetwork):
     @property
     def reads_early(self) -> bool:
         """Whether weights of the recurrent layers are written."""
-        return len(self.generators["recurrent"]) > 0
+        return len(self._of("recurrent")) > 0
 
     def recurrent_changes(self, vectors: Tensor) -> Changes:
         """Changes of the recurrent layers' weights, for vectors ``(batch, size)``."""
-        return _written(self.generators["recurrent"], vectors)
+        return _written(self._of("recurrent"), vectors)
 
     def output_changes(self, vectors: Tensor) -> Changes:
         """Changes of the weights behind the recurrent layers, for vectors ``(batch, size)``."""
-        return _written(self.generators["output"], vectors)
+        return _written(self._of("output"), vectors)
+
+    def _of(self, part: str) -> nn.ModuleList:
+        """The generators of the weights of one part of the network."""
+        return cast("nn.ModuleList", self.generators[part])  # a ModuleDict says Module only
 
     def _build(self, config: BaseModelConfig) -> None:
         """The base model's layers, and the generators of their weights."""
@@ -142,9 +148,9 @@ class GeneratedNetwork(ConditionedNetwork):
     @torch.no_grad()
     def _initialize(self, generator: torch.Generator) -> None:
         super()._initialize(generator)
-        for part in self.generators.values():
-            for each in part:
-                each.initialize(generator)
+        for part in self.generators:
+            for each in self._of(part):
+                cast("Bias", each).initialize(generator)  # as every generator has it
 
 
 class _TrainedNetwork(StackedNetwork):
@@ -170,6 +176,8 @@ class Hypernetwork(UserEmbedding):
     vectors : np.ndarray
         One row a user and a last one for *anyone*, ``(users + 1, size)``.
     """
+
+    network: GeneratedNetwork
 
     def for_user(self, user: int | None = None) -> BaseModel:
         """A plain model with this user's weights, written once: it costs what a base model costs.

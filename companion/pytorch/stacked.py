@@ -79,16 +79,16 @@ class StackedNetwork:
             return weight * (1 + changes[name + SCALE][:, None])
         return weight
 
-    def words_apart(self, hidden: Tensor, changes: Changes) -> Tensor | float:
+    def words_apart(self, hidden: Tensor, changes: Changes) -> Tensor:
         """What changes behind the recurrent layers add to the logits, ``(users, n, word)``.
 
         Narrow matrices are multiplied with what follows them first, and with the text last.
         """
         name, bias = "projection.weight", "output.bias"
-        after = self.weights["embedding.weight"].T  # (embedding, word)
+        after: Tensor | None = self.weights["embedding.weight"].T  # (embedding, word)
         if name not in self.weights:
             name, after = "output.weight", None
-        apart = changes[bias][:, None] if bias in changes else 0.0
+        apart = changes[bias][:, None] if bias in changes else hidden.new_zeros(())
         if name + DOWN in changes:
             up = changes[name + UP]
             up = up if after is None else up @ after  # (users, rank, word)

@@ -228,9 +228,7 @@ class _Loop:
         return value
 
 
-def _loader(
-    corpus: Corpus, order: _EpochOrder | list[np.ndarray], device: torch.device
-) -> DataLoader:
+def _loader(corpus: Corpus, order: Iterable[Any], device: torch.device) -> DataLoader:
     """Batches of a corpus in this order; they come whole, so nothing is left to collate."""
     batches = _MessageBatches(corpus, device)
     return DataLoader(batches, batch_sampler=order, collate_fn=lambda batch: batch)

@@ -63,6 +63,7 @@ class UserEmbedding(nn.Module):
 
     vocabulary: Vocabulary | None = None
     user_names: tuple[str, ...] | None = None
+    ids: Tensor
 
     def __init__(
         self, network: ConditionedNetwork, users: Sequence[int] | np.ndarray, vectors: np.ndarray

@@ -56,6 +56,9 @@ class UserHeads(nn.Module):
 
     vocabulary: Vocabulary | None = None
     user_names: tuple[str, ...] | None = None
+    prior: Tensor
+    begins: Tensor
+    ids: Tensor
 
     def __init__(
         self,
@@ -78,8 +81,9 @@ class UserHeads(nn.Module):
         for head in self.evidence_of.parameters():
             nn.init.zeros_(head)
         self.dropout = nn.Dropout(config.dropout)
-        prior = torch.tensor(np.log(self.shares / self.shares.sum()), dtype=torch.float32)
-        self.register_buffer("prior", prior, persistent=False)
+        log_shares = np.log(self.shares / self.shares.sum())
+        first = torch.tensor(log_shares, dtype=torch.float32)
+        self.register_buffer("prior", first, persistent=False)
         self._begin_with(self.known_users, beliefs.certain(self.shares))
 
     @property
@@ -105,7 +109,8 @@ class UserHeads(nn.Module):
         """
         hidden = self.network.hidden(tokens, self.vectors)  # (batch, time, hidden)
         evidence = self._evidence(tokens, hidden)  # (batch, time, user)
-        rows, self.added_loss = self._rows(users, len(tokens)), 0.0
+        rows = self._rows(users, len(tokens))
+        self.added_loss: Tensor | float = 0.0
         if self.training:
             self.added_loss = self._user_loss(tokens, evidence, rows)
             if torch.rand(()) >= self.config.untold:  # one vector a message: much less to compute
@@ -168,12 +173,12 @@ class UserHeads(nn.Module):
         """
         ids = self.network._tokens(tokens, ndim=1)
         with evaluating(self):
-            *state, belief = state
-            state = self.network._advance(self.network.embedding(ids), tuple(state))
-            hidden = state[0][-1]  # (batch, hidden)
+            *before, belief = state
+            after = self.network._advance(self.network.embedding(ids), tuple(before))
+            hidden = after[0][-1]  # (batch, hidden)
             belief = belief + self._evidence(ids[:, None], hidden[:, None])[:, 0]
             logits = self.network.words(hidden, belief.softmax(-1) @ self.vectors)
-            return logits.log_softmax(-1).cpu().numpy(), (*state, belief.log_softmax(-1))
+            return logits.log_softmax(-1).cpu().numpy(), (*after, belief.log_softmax(-1))
 
     def states(self) -> PersonalStates:
         """The vectors of all known users, ``{"vector": (users, size)}``, as they are kept."""
@@ -222,8 +227,8 @@ class UserHeads(nn.Module):
     def _begin_with(self, typists: np.ndarray, table: np.ndarray) -> None:
         """What to believe at first: log-beliefs ``(typists, users)``; the prior, of anyone else."""
         self.typists = typists
-        table = torch.tensor(table, dtype=torch.float32, device=self.prior.device)
-        self.register_buffer("begins", torch.cat([table, self.prior[None]]), persistent=False)
+        told = torch.tensor(table, dtype=torch.float32, device=self.prior.device)
+        self.register_buffer("begins", torch.cat([told, self.prior[None]]), persistent=False)
         ids = torch.tensor(typists, device=self.prior.device)
         self.register_buffer("ids", ids, persistent=False)
 

@@ -207,11 +207,10 @@ def kept_states(
     make : callable
         Fits them.
     """
-    code = cache.source_fingerprint(
-        *code, states, settings, methods, checks, batches, corpus, vocabulary
-    )
+    shared = (states, settings, methods, checks, batches, corpus, vocabulary)
+    decides = cache.source_fingerprint(*code, *shared)
     return cache.kept(
-        {**key, "corpora": [text.fingerprint], "code": code}, make, save=_save, load=_load
+        {**key, "corpora": [text.fingerprint], "code": decides}, make, save=_save, load=_load
     )
 
 

@@ -57,11 +57,12 @@ class Task:
     def recipe(self) -> dict[str, Any]:
         """Everything that decides the state of a user, as JSON gives it back."""
         importance = None if self.importance is None else files.fingerprint(self.importance)
+        later = self.validation if self.strategy.validates else None
         made_of = {
             "base": self.base,
             "strategy": asdict(self.strategy),
             "text": self.corpus.fingerprint,
-            "validation": self.validation.fingerprint if self.strategy.validates else None,
+            "validation": None if later is None else later.fingerprint,
             "importance": importance,
         }
         return json.loads(json.dumps(made_of))
@@ -216,6 +217,11 @@ def check_stored(arrays: Mapping[str, np.ndarray], users: np.ndarray, strategy: 
             )
 
 
+def _multiply_to(shape: tuple[int, ...], down: np.ndarray, up: np.ndarray) -> bool:
+    """Whether two narrow matrices a user have a product of this shape."""
+    return down.shape[2:] == up.shape[1:2] and (down.shape[1], up.shape[2]) == shape
+
+
 def check_changes(states: PersonalStates, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse states that are no changes of weights of these shapes.
 
@@ -229,8 +235,7 @@ def check_changes(states: PersonalStates, shapes: Mapping[str, tuple[int, ...]])
         expected, found = shapes.get(weight, ()), array.shape[1:]
         if name.endswith((DOWN, UP)):
             down, up = (states.arrays.get(weight + end) for end in (DOWN, UP))
-            fits = down is not None and up is not None and down.shape[2:] == up.shape[1:2]
-            fits = fits and (down.shape[1], up.shape[2]) == expected
+            fits = down is not None and up is not None and _multiply_to(expected, down, up)
         else:
             fits = found in (expected, expected[::-1]) and bool(expected)
         if not fits:

@@ -151,16 +151,16 @@ def load_states(
             raise FileNotFoundError(f"there is no personal state in {folder}")
     if not len(users):
         raise ValueError("users is empty: name at least one user, or None for all in the folder")
-    users = np.unique(users)
-    states = [_load_one(folder, int(user), model) for user in users]
-    for user, state in zip(users, states, strict=True):
+    asked = np.unique(users)
+    states = [_load_one(folder, int(user), model) for user in asked]
+    for user, state in zip(asked, states, strict=True):
         if state.keys() != states[0].keys():
             raise ValueError(
-                f"user {user} has the arrays {sorted(state)}, but user {users[0]} has "
+                f"user {user} has the arrays {sorted(state)}, but user {asked[0]} has "
                 f"{sorted(states[0])}: they come from different methods"
             )
     arrays = {name: np.stack([state[name] for state in states]) for name in states[0]}
-    return PersonalStates(model, users.astype(np.int64), arrays)
+    return PersonalStates(model, asked.astype(np.int64), arrays)
 
 
 def delete_state(folder: str | PathLike[str], user: int) -> None:

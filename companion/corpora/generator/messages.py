@@ -204,7 +204,8 @@ class _Lexicon:
     @classmethod
     def of(cls, grammar: Grammar) -> _Lexicon:
         vocabulary = Vocabulary.from_words(grammar.words)
-        first, expansions = {}, [()]
+        first: dict[Slot, int] = {}
+        expansions: list[tuple[str, ...]] = [()]
         for slot in grammar.slots:
             first[slot] = len(expansions)
             expansions.extend(slot.expansions)

@@ -152,7 +152,7 @@ def _own_words(
         for name, slot in grammar.personal.items():
             order = rng.permutation(len(slot.expansions))
             left = shuffled.setdefault(slot.expansions, iter(order))
-            count = rng.integers(*grammar.personal_counts[name], endpoint=True)
+            count = int(rng.integers(*grammar.personal_counts[name], endpoint=True))
             own[name].append(np.fromiter(islice(left, count), dtype=int))
     return own
 

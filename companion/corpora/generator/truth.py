@@ -192,6 +192,7 @@ class Truth:
                 if users is not None:
                     out[message, step] = forward.next_words(state, int(users[message]))
                     continue
+                assert prior is not None  # one of the two is given
                 if state not in blind:
                     blind[state] = forward.next_words(state, prior)
                 out[message, step] = blind[state]
@@ -263,7 +264,7 @@ class _Trie:
     @cached_property
     def can_end(self) -> np.ndarray:
         """Whether an expansion may end at each node, ``(nodes,)``."""
-        return self.end.any(axis=1)
+        return np.any(self.end, axis=1)
 
     @cached_property
     def next_words(self) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -389,7 +390,7 @@ class _Forward:
     def next_words(self, state: _State, weights: np.ndarray | int) -> np.ndarray:
         """Probability of each next word, ``(words,)``: user *u* has prior `weights[u]`, or 1."""
         tokens, joint = state.continuations
-        ways = joint[:, weights] if np.isscalar(weights) else joint @ weights
+        ways = joint[:, weights] if isinstance(weights, int) else joint @ weights
         total = ways.sum()
         if not total > 0:
             raise ValueError("the generator cannot have written this message")
