@@ -121,7 +121,7 @@ def _named(found: list[str]) -> list[str]:
 def _cut_words(text: str, hashtags: bool = True) -> list[str]:
     """The words of texts joined by borders, and the borders; each text by the way that it needs."""
     plain = _words(False, hashtags)
-    if not _is_composed(text):
+    if text.isascii() or not _PERHAPS_COMPOSED.search(text):
         return plain(text)
     found: list[str] = []
     runs = groupby(text.split(_BORDER), key=_is_composed)

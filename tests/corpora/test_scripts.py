@@ -72,11 +72,10 @@ def test_words_do_not_depend_on_another_script_beside_them(text):
 
 
 def test_the_fast_look_misses_no_mark():
-    everything = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x110000))))
-    missed = set(module._COMPOSED.findall(everything)) - set(
-        chain(*module._PERHAPS_COMPOSED.findall(everything))
-    )
-    assert not {text for text in missed if not module._PERHAPS_COMPOSED.search(text)}
+    letters = (*range(0xD800), *range(0xE000, 0x110000))
+    marks = module._COMPOSED.findall("a".join(map(chr, letters)))
+    assert len(marks) > 2_000
+    assert all(module._PERHAPS_COMPOSED.search(mark) for mark in marks)
 
 
 @pytest.mark.parametrize(
