@@ -1,4 +1,4 @@
-"""Messages cut into words: one regular expression, fast enough for millions of messages."""
+"""Messages cut into words or characters, fast enough for millions of messages."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import cache, partial
+from itertools import groupby
+from typing import Literal
 
 import numpy as np
+import regex
 
 from .vocabulary import END, PADDING, SPECIAL_TOKENS, UNKNOWN, Vocabulary
 
@@ -21,45 +25,134 @@ _CONTROL = dict.fromkeys(map(ord, (_BORDER, *_MARKS)), " ")
 
 # what an address may hold, and what it may end with: the full stop is the sentence's
 _ADDRESS = r"[^\s<>\"'\x01-\x04]*[^\s<>\"'.,;:!?)\]*_\x01-\x04]"
+# a letter or digit, with what may be written over, under or between it and the next
+_NAME = r"\p{L}\p{N}\p{M}_\u200c\u200d"
 # what to replace, with the sign that must be in the text; no pattern looks twice at one letter
 _REPLACED = [
     ("`", re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL), " \x03 "),
     ("@", re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), " \x04 "),
     ("://", re.compile(rf"(?<![\w+.-])[A-Za-z][A-Za-z0-9+.-]*://{_ADDRESS}"), " \x01 "),
     ("www.", re.compile(rf"\bwww\.{_ADDRESS}"), " \x01 "),
-    ("@", re.compile(r"(?<!\w)@[\w/-]*\w"), " \x02 "),
+    ("@", regex.compile(rf"(?<![{_NAME}])@[{_NAME}/-]*[{_NAME}]"), " \x02 "),
 ]
 
-_COMBINED = "\u0300-\u036f"  # accents written after their letter
-_LETTERS = rf"[^\W_]*(?:['_{_COMBINED}][^\W_]+)*[{_COMBINED}]*"
-_JOINED = "\ufe0f\u20e3\U0001f3fb-\U0001f3ff"  # how an emoji is shown: color, skin, keycap
-_TOKEN = re.compile(  # what is met most often comes first
-    rf"[^\W\d_]{_LETTERS}"  # don't, h2o, snake_case
-    r"|[\x00-\x04]"
-    r"|\d+(?:[.,:/]\d+){1,9}+(?!\w)"  # 3.14, 10:30, 24/12
-    rf"|\d{_LETTERS}"  # 7, 2nd
-    r"|[!?]+|\.+"
-    r"|(?<!\w):[A-Za-z0-9_+-]*[A-Za-z0-9_+]:"  # :smile:
-    r"|(?<!\w)[:;=]['-]?(?:[()]+|[dopxDOPX3/|*](?!\w))|<3+(?!\w)"  # :-) :D <3
-    r"|[\U0001f1e6-\U0001f1ff]{2}"  # flags
-    rf"|\S(?:[{_JOINED}{_COMBINED}]|\u200d[^\s\x00-\x04])*"  # any other mark or emoji
+Cut = Callable[[str], list[str]]
+Tokenizer = Literal["words", "characters"] | Callable[[str], Sequence[str]]
+
+_ACCENTS = "\u0300-\u036f"  # those of Latin, Greek and Cyrillic, after their letter
+_SHOWN = "\ufe0f\u20e3\U0001f3fb-\U0001f3ff"  # how an emoji is shown: color, skin, keycap
+_TAGS = "\U000e0020-\U000e007f"  # what makes a black flag that of Scotland
+# Texts that need every mark of Unicode are few in many corpora, and `re` is faster than `regex`.
+_COMPOSED = regex.compile(
+    rf"(?V1)[[\p{{M}}\u200c\u200d{_TAGS}]--[{_ACCENTS}\u20e3\ufe0f]]|[{_ACCENTS}]{{2}}"
 )
+_PERHAPS_COMPOSED = re.compile(  # the same and more, told faster
+    "[\u0300-\u036f\u0483-\u0489\u0591-\u1fff\u200c\u200d\u20d0-\u20e2\u20e4-\u20ff\u2c00-\ufe0e"
+    "\ufe10-\ufeff\U00010000-\U0001efff\U000e0000-\U000effff]"
+)
+_CLUSTER = regex.compile(r"[\x00-\x04]|(?![\s\x1c-\x1f])\X")
+
+
+@cache
+def _words(composed: bool, hashtags: bool) -> Cut:
+    """What cuts words; `composed`: of any script, with marks and joiners anywhere.
+
+    Both ways give the same words wherever nothing is composed.
+    """
+    if composed:
+        letter, marks = r"[\p{L}\p{N}--\p{Nd}]", rf"\p{{M}}{_TAGS}"
+        inner, word = rf"[{_NAME}--_]*", rf"[{_NAME}]"
+        letters = rf"{inner}(?:['_][\p{{L}}\p{{N}}]{inner})*"
+    else:
+        letter, word, marks = r"[^\W\d_]", r"\w", _ACCENTS
+        letters = rf"[^\W_]*(?:['_{marks}][^\W_]+)*[{marks}]*"
+    tokens = [  # what is met most often comes first
+        rf"{letter}{letters}",  # don't, h2o, snake_case
+        r"[\x00-\x04]",
+        rf"\d+(?:[.,:/]\d+){{1,9}}+(?!{word})",  # 3.14, 10:30, 24/12
+        rf"\d{letters}",  # 7, 2nd
+        r"[!?]+|\.+",
+        rf"(?<!{word}):[A-Za-z0-9_+-]*[A-Za-z0-9_+]:",  # :smile:
+        rf"(?<!{word})[:;=]['-]?(?:[()]+|[dopxDOPX3/|*](?!{word}))|<3+(?!{word})",  # :-) :D <3
+        r"[\U0001f1e6-\U0001f1ff]{2}",  # flags
+        rf"[^\s\x1c-\x1f](?:[{_SHOWN}{marks}]|\u200d[^\s\x00-\x04\x1c-\x1f])*",  # other marks
+    ]
+    if hashtags:  # a number, #7, is none; nor is the entity &#x27;
+        tag = rf"#(?<!{word}#)(?<![#&]#)(?=[\d_]*{letter}){word}+"
+        tokens.insert(-1, tag if composed else rf"{tag}(?:[{marks}]+\w*)*")
+    pattern = "|".join(tokens)
+    return regex.compile(pattern, regex.V1).findall if composed else re.compile(pattern).findall
 
 
 def tokenize(text: str, lower: bool = True) -> list[str]:
-    """The words of one English message.
+    """The words of one message, in any script that puts spaces between words.
 
-    Words keep their inner apostrophes; numbers, punctuation marks, emoji, ``:emoji_codes:`` and
-    plain emoticons are tokens; runs of ``!``, ``?`` and ``.`` are one token. Links, @mentions, code
-    and e-mail addresses become ``<link>``, ``<mention>``, ``<code>`` and ``<email>``.
+    Words keep their inner apostrophes, their combining marks and joiners; #hashtags, numbers,
+    punctuation marks, emoji, ``:emoji_codes:`` and plain emoticons are tokens; runs of ``!``, ``?``
+    and ``.`` are one token. Links, @mentions, code and e-mail addresses become ``<link>``,
+    ``<mention>``, ``<code>`` and ``<email>``. For Chinese, Japanese or Thai, see `characters`.
 
     Parameters
     ----------
     lower : bool
         Write everything in lower case.
     """
-    found = _TOKEN.findall(_fold(_replace(text.translate(_CONTROL)), lower))
+    return _named(_cut_words(_fold(_replace(text.translate(_CONTROL)), lower)))
+
+
+def characters(text: str, lower: bool = True) -> list[str]:
+    """The characters of one message as a reader counts them: a letter with its marks is one.
+
+    Made for scripts without spaces between words. White space is left out; links, @mentions, code
+    and e-mail addresses become one token each, as in `tokenize`.
+
+    Parameters
+    ----------
+    lower : bool
+        Write everything in lower case.
+    """
+    return _named(_CLUSTER.findall(_fold(_replace(text.translate(_CONTROL)), lower)))
+
+
+def _named(found: list[str]) -> list[str]:
     return [_MARKS.get(token, token) for token in found]
+
+
+def _cut_words(text: str, hashtags: bool = True) -> list[str]:
+    """The words of texts joined by borders, and the borders; each text by the way that it needs."""
+    plain = _words(False, hashtags)
+    if text.isascii() or not _PERHAPS_COMPOSED.search(text):
+        return plain(text)
+    found: list[str] = []
+    runs = groupby(text.split(_BORDER), key=_is_composed)
+    for number, (composed, run) in enumerate(runs):
+        if number:
+            found.append(_BORDER)
+        found += _words(composed, hashtags)(_BORDER.join(run))
+    return found
+
+
+def _is_composed(text: str) -> bool:
+    """Whether a text holds marks or joiners that the plain way does not know."""
+    return not text.isascii() and bool(_PERHAPS_COMPOSED.search(text) and _COMPOSED.search(text))
+
+
+def check_tokenizer(tokenizer: object) -> None:
+    """Complain about what is neither the name of a tokenizer nor a function.
+
+    Raises
+    ------
+    ValueError
+        For a name other than "words" and "characters".
+    TypeError
+        For anything else that cannot be called.
+    """
+    if tokenizer in ("words", "characters") or callable(tokenizer):
+        return
+    error = ValueError if isinstance(tokenizer, str) else TypeError
+    raise error(
+        f"tokenizer must be 'words', 'characters' or a function of one message, not {tokenizer!r}"
+    )
 
 
 def _replace(text: str) -> str:
@@ -86,14 +179,24 @@ class Encoder:
     ----------
     lower : bool
         Write everything in lower case.
-    tokenizer : callable, optional
-        Cuts one message into words, in place of :func:`tokenize`.
+    tokenizer : {"words", "characters"} or callable
+        :func:`tokenize`, :func:`characters`, or what cuts one message in their place.
+    hashtags : bool
+        Whether ``#this`` is one word; it is not where ``#`` begins a heading, as in Markdown.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `tokenizer` is none of these.
     """
 
     def __init__(
-        self, lower: bool = True, tokenizer: Callable[[str], Sequence[str]] | None = None
+        self, lower: bool = True, tokenizer: Tokenizer = "words", hashtags: bool = True
     ) -> None:
+        check_tokenizer(tokenizer)
         self.lower, self.tokenizer = lower, tokenizer
+        words = partial(_cut_words, hashtags=hashtags)
+        self._cut: Cut = _CLUSTER.findall if tokenizer == "characters" else words
         self._ids: defaultdict[str, int] = defaultdict()
         self._ids.update({word: i for i, word in enumerate((*SPECIAL_TOKENS, *PLACEHOLDERS))})
         self._ids.update({mark: self._ids[word] for mark, word in _MARKS.items()})
@@ -119,7 +222,7 @@ class Encoder:
         """
         if not texts:
             return np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64)
-        if self.tokenizer:
+        if callable(self.tokenizer):
             return self._encode_plainly(list(map(self.tokenizer, texts)))
         return self._encode_together(texts)
 
@@ -139,7 +242,7 @@ class Encoder:
             whole = _BORDER.join(texts)
         if any(sign in whole for sign, _, _ in _REPLACED):
             whole = _BORDER.join(map(_replace, texts))
-        found = _TOKEN.findall(_fold(whole, self.lower))
+        found = self._cut(_fold(whole, self.lower))
         ids = np.fromiter(map(self._ids.__getitem__, found), dtype=np.int32, count=len(found))
         borders = np.flatnonzero(ids < 0)
         ends = np.append(borders, len(ids))
@@ -156,4 +259,15 @@ def _clean(word: str) -> str:
     return _fold(word.translate(_CONTROL), lower=False)
 
 
-__all__ = ["CODE", "EMAIL", "LINK", "MENTION", "PLACEHOLDERS", "Encoder", "tokenize"]
+__all__ = [
+    "CODE",
+    "EMAIL",
+    "LINK",
+    "MENTION",
+    "PLACEHOLDERS",
+    "Encoder",
+    "Tokenizer",
+    "characters",
+    "check_tokenizer",
+    "tokenize",
+]

@@ -66,7 +66,8 @@ def chat(
     paths = local_files(source, source.choose(rooms, "rooms"), progress)
     # dates of one form and one zone, so their order as text is their order in time
     messages = sorted({m.id: m for path in paths for m in _messages(path)}.values())
-    gathering = Gathering(Encoder(lower))
+    # in these rooms a # begins a heading, a color or a comment in code, hardly ever a hashtag
+    gathering = Gathering(Encoder(lower, hashtags=False))
     times, _ = parse_times([m.sent for m in messages])
     gathering.add([m.author for m in messages], [m.text for m in messages], times)
     return at_least(_nameless(_without_bare_code(gathering.corpus())), min_messages)

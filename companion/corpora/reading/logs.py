@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from companion.corpora.corpus import Corpus, at_least
-from companion.corpora.tokens import Encoder
+from companion.corpora.tokens import Encoder, Tokenizer, check_tokenizer
 from companion.progress import progress_bar
 from companion.settings import check_integer
 
@@ -78,7 +78,7 @@ def read(
     min_messages: int = 3,
     short_histories: Literal["drop", "error"] = "drop",
     lower: bool = True,
-    tokenizer: Callable[[str], Sequence[str]] | None = None,
+    tokenizer: Tokenizer = "words",
     time_format: str | None = None,
     encoding: str = "utf-8-sig",
     encoding_errors: str = "strict",
@@ -99,7 +99,9 @@ def read(
     path : path
         The file.
     user, text, time : str
-        The columns that hold who wrote, what and when. Times are ISO 8601 dates (UTC where no zone
+        The columns that hold who wrote, what and when. Names of users are compared in Unicode's
+        form NFC, without spaces around them. Where all names are whole numbers, "123.0", which
+        merging tables makes of 123, is user "123". Times are ISO 8601 dates (UTC where no zone
         is given) or numbers, such as seconds since 1970; without `time`, the order of the rows is
         the order in time.
     min_messages : int
@@ -108,9 +110,11 @@ def read(
         What to do about users who have fewer.
     lower : bool
         Write everything in lower case.
-    tokenizer : callable, optional
-        Cuts one message into words, in place of :func:`companion.corpora.tokenize`, which is
-        made for English.
+    tokenizer : {"words", "characters"} or callable
+        What cuts one message into tokens. "words" is :func:`companion.corpora.tokenize`, for any
+        script with spaces between words; "characters", for Chinese, Japanese, Thai and others
+        without, takes every character with its marks as a token. A warning tells where "words"
+        meets text with hardly any spaces. Or a function that gives a list of words.
     time_format : str, optional
         How dates are written, if not after ISO 8601, such as ``"%d/%m/%Y %H:%M"``.
     encoding, encoding_errors : str
@@ -129,14 +133,15 @@ def read(
 
     Raises
     ------
+    ValueError, TypeError
+        If an option is not one of those allowed.
     LogError
         (A `ValueError`.) If a column is missing, a time unreadable, a row malformed, a character
         not in the encoding; if there are no rows, or none with text; if no user has enough
         messages. The message names the file, the row and what is allowed.
     """
     min_messages = check_integer("min_messages", min_messages, at_least=1)
-    if tokenizer is not None and not callable(tokenizer):
-        raise TypeError(f"tokenizer must be a function of one message, not {tokenizer!r}")
+    check_tokenizer(tokenizer)
     if short_histories not in ("drop", "error"):
         raise ValueError(f"short_histories must be 'drop' or 'error', not {short_histories!r}")
     source = Source(
@@ -147,6 +152,12 @@ def read(
     fates, doubtful = _gather(source, gathering, _Clock(source, time_format), progress)
     corpus, summary = _finished(source, gathering.corpus(), fates, min_messages, short_histories)
     summary = replace(summary, doubtful=doubtful)
+    if tokenizer == "words" and gathering.hardly_any_spaces:
+        warnings.warn(
+            f"{source.path.name}: most messages have hardly any spaces, so tokenizer='words' takes "
+            "whole sentences for words; pass tokenizer='characters', or a function of your own",
+            stacklevel=2,
+        )
     if report:
         report(summary)
     elif summary.messages < summary.rows or doubtful:
