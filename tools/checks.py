@@ -10,12 +10,15 @@ from statistics import median
 
 from nbformat import NotebookNode
 
+from tools import names
 from tools.markdown import Page, parse
 
 LARGEST_FIGURE = 80 * 1024
 LARGEST_NOTEBOOK = 1_000_000
 MEDIAN_LINES, NINE_IN_TEN_LINES = 6, 18
+WIDEST_LINE = 74  # a wider one scrolls sideways; book/ruff.toml formats the pages to it
 HEADER_CELLS = 5  # title, aims, prerequisites and time stand in the first few cells
+REMOVED = {"remove-cell", "remove-input", "remove_cell", "remove_input"}  # no reader sees the code
 EXEMPT = ("nbval-skip", "nbval-ignore-output", "nbval-check-output", "raises-exception")
 
 _EXEMPT_COMMENT = re.compile(r"^\s*#\s*(NBVAL_\w+|PYTEST_VALIDATE_IGNORE_OUTPUT)\s*$", re.MULTILINE)
@@ -239,6 +242,48 @@ def check_cell_lengths(notebook: NotebookNode, where: str) -> list[str]:
     if len(long) > len(lengths) / 10:
         problems.append(f"{where}: {len(long)} of {len(lengths)} cells exceed 18 lines: {long}")
     return problems
+
+
+def check_cell_widths(notebook: NotebookNode, where: str) -> list[str]:
+    """No line of code is wider than a page shows without scrolling sideways."""
+    return [
+        f"{where}: cell {position} has a line of {len(line)} columns, above {WIDEST_LINE}: {line!r}"
+        for position, cell in code_cells(notebook)
+        for line in cell.source.splitlines()
+        if len(line) > WIDEST_LINE
+    ]
+
+
+def check_names(notebook: NotebookNode, where: str) -> list[str]:
+    """A name that a visible cell reads is not made by removed cells alone.
+
+    Who copies what the page shows would have no such name. A cell behind a button counts as
+    visible: its code can be opened.
+    """
+    cells = [
+        (
+            position,
+            bool(REMOVED & set(cell.metadata.get("tags", []))),
+            names.statements(cell.source),
+        )
+        for position, cell in code_cells(notebook)
+    ]
+    listed = [(p, removed, each) for p, removed, of in cells for each in of]
+    hidden = {name: p for p, removed, each in listed if removed for name in each.made}
+    shown_anywhere = {name for _, removed, each in listed if not removed for name in each.made}
+    shown: set[str] = set()  # so far
+    found: dict[tuple[int, str], None] = {}
+    for position, removed, each in listed:
+        if removed:
+            continue
+        missing = (each.read - shown) | (each.read_later - shown_anywhere)
+        found |= {(position, name): None for name in sorted(missing & hidden.keys())}
+        shown |= each.made
+    return [
+        f"{where}: cell {position} reads {name!r}, which only cell {hidden[name]} makes, "
+        "and that one is removed from the page"
+        for position, name in found
+    ]
 
 
 def count_words(source: str) -> int:

@@ -69,6 +69,8 @@ NOTEBOOK_CHECKS = [
     checks.check_figures,
     checks.check_header,
     checks.check_cell_lengths,
+    checks.check_cell_widths,
+    checks.check_names,
 ]
 
 
@@ -146,11 +148,84 @@ def test_a_good_page_has_no_problem(check):
             notebook(*[code()] * 8, *[code("x = 1\n" * 19)] * 2),
             "exceed 18",
         ),
+        (checks.check_cell_widths, notebook(code("x = 1  " + "#" * 68)), "of 75 columns"),
+        (
+            checks.check_cell_widths,
+            notebook(code("x = 1\ny = 2  " + "#" * 90, tags=["hide-input"])),
+            "of 97 columns",
+        ),
     ],
 )
 def test_a_broken_page_is_found(check, broken, expected):
     problems = check(broken, "page")
     assert any(expected in problem for problem in problems), problems
+
+
+def test_a_line_as_wide_as_the_page_passes():
+    assert checks.check_cell_widths(notebook(code("#" * 74)), "page") == []
+
+
+REMOVED = {"tags": ["remove-cell"]}
+
+
+@pytest.mark.parametrize(
+    ("hidden", "visible"),
+    [
+        ("row = 1", "print(row)"),
+        ("import numpy as row", "row.ones(3)"),
+        ("from a import b as row", "[row for _ in range(3)]"),
+        ("def row():\n    return 1", "@row\ndef f(): pass"),
+        ("class row: pass", "class Other(row): pass"),
+        ("for row in range(3):\n    pass", "x = f'{row:.2f}'"),
+        ("with open('a') as row:\n    pass", "row.read()"),
+        ("a, (row, *c) = 1, (2, 3)", "lambda: row"),
+        ("def f():\n    global row\n    row = 1\n\n\nf()", "def g():\n    return row"),
+        ("(row := 1)", "row += 1"),
+        ("row = 1", "row = row + 1"),
+        ("row = {}", "row['a'] = 1"),
+        ("row = 1", "def g(x=row):\n    row = 2\n    return row"),
+        ("row = 1", "print([row for x in y])\nrow = 2"),
+        ("row: int = 1", "class A:\n    b = row"),
+    ],
+)
+def test_a_name_that_only_a_removed_cell_makes_is_found(hidden, visible):
+    broken = notebook(code(hidden, **REMOVED), code(visible))
+    (problem,) = checks.check_names(broken, "page")
+    assert problem.startswith("page: cell 1 reads 'row', which only cell 0 makes")
+    assert checks.check_names(notebook(code(hidden, tags=["remove-input"]), code(visible)), "page")
+    opened = notebook(code(hidden, tags=["hide-input"]), code(visible))
+    assert checks.check_names(opened, "page") == []
+
+
+def test_a_name_that_a_later_cell_makes_visible_is_found_where_it_is_missing():
+    late = notebook(code("row = 1", **REMOVED), code("print(row)"), code("row = 2"))
+    assert len(checks.check_names(late, "page")) == 1
+
+
+@pytest.mark.parametrize(
+    ("hidden", "visible"),
+    [
+        ("row = 1", "row = 2\nprint(row)"),
+        ("row = 1", "for row in range(3):\n    print(row)"),
+        ("row = 1", "[row for row in range(3)]"),
+        ("row = 1", "def f(row):\n    return row"),
+        ("row = 1", "def f():\n    row = 2\n    return row"),
+        ("row = 1", "def f():\n    return row\n\n\nrow = 2"),
+        ("row = 1", "table.row"),
+        ("row = 1", "f(row=2)"),
+        ("row = 1", "print('row')"),
+        ("[row for row in range(3)]", "print(row)"),
+        ("row = 1", "%matplotlib inline\nprint(1)"),
+    ],
+)
+def test_a_name_that_the_page_shows_passes(hidden, visible):
+    good = notebook(code(hidden, **REMOVED), code(visible))
+    assert checks.check_names(good, "page") == []
+
+
+def test_removed_cells_may_read_each_other():
+    good = notebook(code("row = 1", **REMOVED), code("print(row)", **REMOVED))
+    assert checks.check_names(good, "page") == []
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ def test_the_table_of_contents_and_the_pages_agree():
         checks.check_figures,
         checks.check_header,
         checks.check_cell_lengths,
+        checks.check_cell_widths,
+        checks.check_names,
     ],
     ids=lambda check: check.__name__,
 )
