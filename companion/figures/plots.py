@@ -180,7 +180,7 @@ def learning_curve(
         "linestyle": ":",
         "label": "training (with dropout)",
     }
-    axes.plot(epochs, history.training, label="training (with dropout)", **dotted)
+    axes.plot(epochs, history.training, **dotted)
     axes.plot(epochs, history.validation, label="validation", **look(method).line)
     for name, level in ((BLIND, blind), (AWARE, aware)):
         if level is not None:
