@@ -116,6 +116,3 @@ def check_vocabulary(name: str, given: Any, own: Any, size: int) -> None:
         f"{name} has another vocabulary than the model: word {place} is {other!r} instead of "
         f"{word!r}. Read the text with the vocabulary of the model"
     )
-
-
-__all__ = ["check_ids", "check_trainable", "check_users", "check_vocabulary"]

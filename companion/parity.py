@@ -238,17 +238,3 @@ def _array(weight: Tensor) -> np.ndarray:
 @torch.no_grad()
 def _copy(weight: Tensor, array: np.ndarray) -> None:
     weight.copy_(torch.tensor(array))
-
-
-__all__ = [
-    "fine_tuned_to_keras",
-    "fine_tuned_to_pytorch",
-    "hypernetwork_to_keras",
-    "hypernetwork_to_pytorch",
-    "to_keras",
-    "to_pytorch",
-    "user_embedding_to_keras",
-    "user_embedding_to_pytorch",
-    "user_heads_to_keras",
-    "user_heads_to_pytorch",
-]

@@ -90,6 +90,3 @@ def _lines(names: Mapping[str, object]) -> list[dict[str, Any]]:
         taken.add(method)
         found.append(exact if name == EXACT else method.line)
     return found
-
-
-__all__ = ["naming", "reliability"]

@@ -276,15 +276,3 @@ def _vertical_bound(axes: Axes, name: str, at: float, side: str) -> None:
 def _percent(value: float) -> str:
     """A whole percentage with a proper minus sign."""
     return f"{value:.0f} %".replace("-", "\N{MINUS SIGN}")
-
-
-__all__ = [
-    "frontier",
-    "gain_by_history",
-    "gain_by_user",
-    "gains_over_base",
-    "history_lengths",
-    "learning_curve",
-    "losses_between_bounds",
-    "scatter_by_group",
-]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from os import PathLike
 from typing import Any
 
 import keras
@@ -12,23 +11,19 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from companion.corpora import Corpus, Split
+from companion.corpora import Split
 from companion.history import History
 from companion.settings import BaseModelConfig, TrainingConfig
-from companion.users.methods import (
-    HYPERNETWORK_TRAINING,
-    FittingConfig,
-    HypernetworkConfig,
-)
+from companion.users.methods import HYPERNETWORK_TRAINING, HypernetworkConfig
 from companion.users.stacks import DOWN, SCALE
-from companion.users.states import PersonalStates
+from companion.users.vectors import fit
 
 from . import generators, stacked, user_embeddings
 from .base_model import BaseModel
 from .conditioned import ConditionedNetwork
 from .generators import Bias, Chunks, LowRank, Scale
 from .stacked import Changes, StackedNetwork, State
-from .user_embeddings import UserEmbedding, fingerprint, fit
+from .user_embeddings import UserEmbedding, fingerprint
 
 
 class GeneratedNetwork(ConditionedNetwork):
@@ -225,12 +220,7 @@ def trained(
     training : TrainingConfig
         Its seed decides the first vectors and generators too.
     progress : bool, optional
-        Whether to show a bar; if not given, in a terminal and a notebook.
-
-    Returns
-    -------
-    model : Hypernetwork
-    history : History
+        As in :func:`companion.keras.base_model.trained`, whose results it has.
     """
     return user_embeddings.trained_as(LIFE, from_base, data, base, config, training, progress)
 
@@ -247,31 +237,6 @@ def from_base(
     """
     network = GeneratedNetwork(base.vocabulary_size, config, base.config, seed)
     return user_embeddings.on_top(Hypernetwork, network, base, users, seed)
-
-
-def fitted(
-    model: Hypernetwork, corpus: Corpus, config: FittingConfig = FittingConfig()
-) -> PersonalStates:
-    """What :func:`fit` gives, from the cache folder if it was fitted before."""
-    return user_embeddings.fitted_as(LIFE, model, corpus, config)
-
-
-def save(model: Hypernetwork, path: str | PathLike[str]) -> None:
-    """Write a model, with the vectors of its users, to a safetensors file."""
-    LIFE.save(model, path)
-
-
-def load(path: str | PathLike[str]) -> Hypernetwork:
-    """Read a model that :func:`save` wrote.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    companion.keeping.files.CorruptedFileError
-        If the file is truncated or was altered.
-    """
-    return LIFE.load(path)
 
 
 def _written(made: Sequence[keras.layers.Layer], vectors: tf.Tensor) -> Changes:
@@ -317,6 +282,7 @@ LIFE = user_embeddings.life_of(
     "hypernetwork",
     (sys.modules[__name__], generators, stacked),
 )
+fitted, save, load = LIFE.fitted_vectors, LIFE.save, LIFE.load
 
 
 __all__ = [

@@ -87,7 +87,7 @@ class Life(Generic[M]):
         self._write(model, path)
 
     def load(self, path: str | PathLike[str]) -> M:
-        """Read a model that :meth:`save` wrote.
+        """Read a model that `save` wrote, ready to predict.
 
         Raises
         ------
@@ -224,6 +224,3 @@ def _load(path: Path) -> PersonalStates:
     users = arrays.pop("users")
     arrays = {name.removeprefix("array "): array for name, array in arrays.items()}
     return PersonalStates(metadata["model"], users, arrays)
-
-
-__all__ = ["Life", "check_text", "kept_states", "kept_training"]
