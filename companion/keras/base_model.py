@@ -54,7 +54,10 @@ class BaseModel(LanguageModel, keras.Model):
         seeds = keras.random.SeedGenerator(seed)
         self.embedding = _embedding(vocabulary_size, config, seeds)
         self.recurrent = [_recurrent_layer(config, seeds) for _ in range(config.layers)]
-        self.dropouts = [_dropout(config, seed + place) for place in range(config.layers + 1)]
+        self.dropouts = [
+            keras.layers.Dropout(config.dropout, seed=seed + place)
+            for place in range(config.layers + 1)
+        ]
         self.projection = None
         if config.tied and config.embedding != config.hidden:
             glorot = keras.initializers.GlorotUniform(seeds)
@@ -98,7 +101,7 @@ class BaseModel(LanguageModel, keras.Model):
         return self._logits(self.dropouts[-1](hidden, training=training))
 
     def log_probs(self, tokens: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
-        """Natural-log probabilities of the next token, ``(message, step, word)``; see above."""
+        """Natural-log probabilities of the next token, ``(message, step, word)``."""
         ids = self._tokens(tokens, ndim=2)
         _check_users(users, len(ids))
         return self._log_probs(ids).numpy()
@@ -269,10 +272,6 @@ def _recurrent_layer(
     if config.cell == "lstm":
         return keras.layers.LSTM(config.hidden, unit_forget_bias=True, **recipe)
     return keras.layers.GRU(config.hidden, reset_after=True, **recipe)
-
-
-def _dropout(config: BaseModelConfig, seed: int) -> keras.layers.Dropout:
-    return keras.layers.Dropout(config.dropout, seed=seed)
 
 
 def _output(

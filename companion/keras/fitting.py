@@ -6,7 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from companion.corpora import Corpus, epoch_batches
+from companion.corpora import Corpus
+from companion.corpora.batches import similar_batches
 from companion.users.methods import FittingConfig
 from companion.users.states import rows_of
 from companion.users.vectors import VectorModel
@@ -44,7 +45,7 @@ def fitted_vectors(
 def _read_once(network: ConditionedNetwork, corpus: Corpus) -> list[Batch]:
     """All messages in batches; where no vector enters the recurrent layers, they read them now."""
     batches = []
-    for messages in epoch_batches(corpus.lengths, FITTING_BATCH, seed=0, epoch=0, pool=len(corpus)):
+    for messages in similar_batches(corpus.lengths, FITTING_BATCH):
         inputs, targets = corpus.padded(messages)
         read = ops.convert_to_tensor(network._tokens(inputs, ndim=2))
         if not network.reads_early:

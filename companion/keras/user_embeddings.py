@@ -81,7 +81,7 @@ class UserEmbedding(VectorModel, keras.Model):
             Whether dropout is on, of numbers and of users.
         """
         tokens, users = inputs if isinstance(inputs, tuple | list) else (inputs, None)
-        rows = self._rows(users, ops.shape(tokens)[0])
+        rows = rows_among(self.known_users, users, ops.shape(tokens)[0])
         if training:
             drawn = keras.random.uniform(ops.shape(rows), seed=self.seeds)
             anyone = drawn < self.network.reading.user_dropout
@@ -90,7 +90,7 @@ class UserEmbedding(VectorModel, keras.Model):
         return self.network((tokens, vectors), training=training)
 
     def log_probs(self, tokens: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
-        """Natural-log probabilities of the next token, ``(message, step, word)``; see above."""
+        """Natural-log probabilities of the next token, ``(message, step, word)``."""
         ids = self.network._tokens(tokens, ndim=2)
         return self.network._log_probs(ids, self._vectors_of(users, len(ids))).numpy()
 
@@ -118,15 +118,11 @@ class UserEmbedding(VectorModel, keras.Model):
     def _fitted(self, corpus: Corpus, config: FittingConfig) -> np.ndarray:
         return fitted_vectors(self, corpus, config)
 
-    def _rows(self, users: tf.Tensor | None, messages: int) -> tf.Tensor:
-        """Rows of the table of vectors, ``(messages,)``; the last one is anyone's."""
-        return rows_among(self.known_users, users, messages)
-
     def _vectors_of(self, users: np.ndarray | None, messages: int) -> tf.Tensor:
         """Vectors of known users, checked, ``(messages, size)``; anyone's, where none are given."""
         if users is not None:
             users = known_ids(users, messages, self.known_users)
-        return self.vectors(self._rows(users, messages))
+        return self.vectors(rows_among(self.known_users, users, messages))
 
 
 def trained(

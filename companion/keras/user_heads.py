@@ -116,7 +116,7 @@ class UserHeads(BelievingModel, keras.Model):
         wrote it.
         """
         tokens, users = inputs if isinstance(inputs, tuple | list) else (inputs, None)
-        rows = self._rows(users, ops.shape(tokens)[0])
+        rows = rows_among(self.typists, users, ops.shape(tokens)[0])
         if not training:
             begins = tf.gather(self.begins, rows)  # (batch, user)
             return self.guided._logits(tokens, begins, self.vectors, self._divisor)
@@ -127,7 +127,7 @@ class UserHeads(BelievingModel, keras.Model):
         return self.network.words(hidden, guide)
 
     def log_probs(self, tokens: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
-        """Natural-log probabilities of the next token, ``(message, step, word)``; see above.
+        """Natural-log probabilities of the next token, ``(message, step, word)``.
 
         Where no users are given, the network finds out from the message alone.
         """
@@ -187,15 +187,11 @@ class UserHeads(BelievingModel, keras.Model):
         counts = ops.cast(ops.not_equal(tokens, PADDING), loss.dtype)
         return self.config.weight * ops.sum(loss * counts) / ops.sum(counts)
 
-    def _rows(self, users: tf.Tensor | None, messages: int) -> tf.Tensor:
-        """Rows of the table of first beliefs, ``(messages,)``; the last one is anyone's."""
-        return rows_among(self.typists, users, messages)
-
     def _begins_of(self, users: np.ndarray | None, messages: int) -> tf.Tensor:
         """First beliefs of typists, checked, ``(messages, user)``; the prior, where none are."""
         if users is not None:
             users = known_ids(users, messages, self.typists)
-        return tf.gather(self.begins, self._rows(users, messages))
+        return tf.gather(self.begins, rows_among(self.typists, users, messages))
 
     def _named(self) -> dict[str, keras.Variable]:
         network = {f"network/{name}": w for name, w in self.network._named().items()}

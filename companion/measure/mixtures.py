@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from companion.checks import check_ids
 from companion.corpora import Corpus
 from companion.settings import check_number
 
 from .caches import UnigramCache
-from .counts import known_users, log
+from .counts import log
 from .scores import Model, predictions, target_log_probs, targets_of
 
 MOST_POWER = 3
@@ -37,7 +38,7 @@ def mix(model: Model, other: Model, weight: float | np.ndarray | GrowingWeight) 
         raise ValueError(f"weight must lie in 0 to 1 (one, or one for each user), not {weight}")
 
     def own_share(users: np.ndarray) -> np.ndarray:
-        own = weights[known_users(users, len(weights))]
+        own = weights[check_ids("user", users, len(weights), ndim=1)]
         return own.astype(np.float32)[:, None, None]  # (message, 1, 1)
 
     def mixture(tokens: np.ndarray, users: np.ndarray) -> np.ndarray:

@@ -74,7 +74,7 @@ class BaseModel(LanguageModel, nn.Module):
         return self._logits(hidden)  # (batch, time, word)
 
     def log_probs(self, tokens: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
-        """Natural-log probabilities of the next token, ``(message, step, word)``; see above."""
+        """Natural-log probabilities of the next token, ``(message, step, word)``."""
         with evaluating(self):
             logits = self(self._tokens(tokens, ndim=2), self._users(users, len(tokens)))
             return logits.log_softmax(-1).cpu().numpy()

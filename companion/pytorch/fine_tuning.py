@@ -70,7 +70,7 @@ class FineTuned(LanguageModel, nn.Module):
         return self.network.words(hidden[:, 0], changes)
 
     def log_probs(self, tokens: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
-        """Natural-log probabilities of the next token, ``(message, step, word)``; see above.
+        """Natural-log probabilities of the next token, ``(message, step, word)``.
 
         Where no users are given, the base model predicts.
         """

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LinearLR
 
-from companion.corpora import Corpus, epoch_batches
+from companion.corpora import Corpus
+from companion.corpora.batches import similar_batches
 from companion.users.methods import FittingConfig
 from companion.users.states import rows_of
 from companion.users.vectors import VectorModel
@@ -74,7 +75,7 @@ class _Batch(NamedTuple):
 def _read_once(network: ConditionedNetwork, corpus: Corpus) -> list[_Batch]:
     """All messages in batches; where no vector enters the recurrent layers, they read them now."""
     batches, nobody = [], network.output.bias.new_zeros(1, network.reading.size)
-    for messages in epoch_batches(corpus.lengths, FITTING_BATCH, seed=0, epoch=0, pool=len(corpus)):
+    for messages in similar_batches(corpus.lengths, FITTING_BATCH):
         rows = rows_of(corpus.active_users, corpus.users[messages])
         inputs, *arrays = (*corpus.padded(messages), rows)
         tokens = network._tokens(inputs, ndim=2)

@@ -74,14 +74,14 @@ class UserEmbedding(VectorModel, nn.Module):
             Who wrote each message, ``(batch,)``. Whoever is not known, and everybody where no users
             are given, is read with the vector of anyone.
         """
-        rows = self._rows(users, len(tokens))
+        rows = rows_among(self.ids, users, len(tokens))
         if self.training:
             anyone = torch.rand(len(rows), device=rows.device) < self.network.reading.user_dropout
             rows = rows.masked_fill(anyone, len(self.known_users))
         return self.network(tokens, self.dropout(self.vectors(rows)))
 
     def log_probs(self, tokens: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
-        """Natural-log probabilities of the next token, ``(message, step, word)``; see above."""
+        """Natural-log probabilities of the next token, ``(message, step, word)``."""
         ids = self.network._tokens(tokens, ndim=2)
         with evaluating(self):
             return self(ids, self._known(users, len(ids))).log_softmax(-1).cpu().numpy()
@@ -89,7 +89,7 @@ class UserEmbedding(VectorModel, nn.Module):
     def begin(self, batch: int, users: np.ndarray | None = None) -> tuple[Tensor, ...]:
         """The state before any token of messages by these users, their vectors included."""
         with evaluating(self):
-            rows = self._rows(self._known(users, batch), batch)
+            rows = rows_among(self.ids, self._known(users, batch), batch)
             return self.network.begin_with(self.vectors(rows))
 
     def step(
@@ -112,10 +112,6 @@ class UserEmbedding(VectorModel, nn.Module):
 
     def _fitted(self, corpus: Corpus, config: FittingConfig) -> np.ndarray:
         return fitted_vectors(self, corpus, config)
-
-    def _rows(self, users: Tensor | None, messages: int) -> Tensor:
-        """Rows of the table of vectors, ``(messages,)``; the last one is anyone's."""
-        return rows_among(self.ids, users, messages)
 
     def _known(self, users: np.ndarray | None, messages: int) -> Tensor | None:
         """Checked ids of known users."""

@@ -109,7 +109,7 @@ class UserHeads(BelievingModel, nn.Module):
         """
         hidden = self.network.hidden(tokens, self.vectors)  # (batch, time, hidden)
         evidence = self._evidence(tokens, hidden)  # (batch, time, user)
-        rows = self._rows(users, len(tokens))
+        rows = rows_among(self.ids, users, len(tokens))
         self.added_loss: Tensor | float = 0.0
         if self.training:
             self.added_loss = self._user_loss(tokens, evidence, rows)
@@ -121,7 +121,7 @@ class UserHeads(BelievingModel, nn.Module):
         return self.guided.words(hidden, belief, self.vectors)
 
     def log_probs(self, tokens: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
-        """Natural-log probabilities of the next token, ``(message, step, word)``; see above.
+        """Natural-log probabilities of the next token, ``(message, step, word)``.
 
         Where no users are given, the network finds out from the message alone.
         """
@@ -138,7 +138,7 @@ class UserHeads(BelievingModel, nn.Module):
     def begin(self, batch: int, users: np.ndarray | None = None) -> tuple[Tensor, ...]:
         """The state before any token of messages by these users: its last part is the belief."""
         with evaluating(self):
-            rows = self._rows(self._known(users, batch), batch)
+            rows = rows_among(self.ids, self._known(users, batch), batch)
             return *self.network.begin(batch), self.begins[rows]
 
     def step(
@@ -179,10 +179,6 @@ class UserHeads(BelievingModel, nn.Module):
         right = rows[:, None].expand_as(tokens).masked_fill(tokens == PADDING, IGNORED)
         asked = (self.prior + evidence).flatten(0, 1)  # (batch * time, user)
         return self.config.weight * functional.cross_entropy(asked, right.flatten())
-
-    def _rows(self, users: Tensor | None, messages: int) -> Tensor:
-        """Rows of the table of first beliefs, ``(messages,)``; the last one is anyone's."""
-        return rows_among(self.ids, users, messages)
 
     def _known(self, users: np.ndarray | None, messages: int) -> Tensor | None:
         """Checked ids of typists."""

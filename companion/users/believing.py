@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from companion.corpora import Corpus, epoch_batches
+from companion.corpora import Corpus
+from companion.corpora.batches import similar_batches
 
 from . import beliefs
 from .lifecycle import check_text
@@ -133,7 +134,7 @@ def message_evidence(model: BelievingModel, corpus: Corpus) -> np.ndarray:
     """
     check_text(model.vocabulary, model.vocabulary_size, corpus)
     evidence = np.empty((len(corpus), len(model.known_users)), dtype=np.float32)
-    for messages in epoch_batches(corpus.lengths, READING_BATCH, seed=0, epoch=0, pool=len(corpus)):
+    for messages in similar_batches(corpus.lengths, READING_BATCH):
         tokens, _ = corpus.padded(messages)
         evidence[messages] = model.evidence(tokens)[:, -1]  # padding is no evidence
     return evidence
