@@ -44,7 +44,7 @@ def check_ids(name: str, ids: Any, size: int | None, ndim: int) -> np.ndarray:
     return ids
 
 
-def check_users(users: Any, messages: int, size: int | None = None) -> np.ndarray:
+def check_users(users: Any, messages: int) -> np.ndarray:
     """User ids as a NumPy array, one for every message.
 
     Parameters
@@ -53,15 +53,13 @@ def check_users(users: Any, messages: int, size: int | None = None) -> np.ndarra
         Integers.
     messages : int
         How many messages there are.
-    size : int, optional
-        How many users the model knows; a model without a table of users does not say.
 
     Raises
     ------
     TypeError, ValueError
         As in :func:`check_ids`, and if there are more or fewer users than messages.
     """
-    users = check_ids("user", users, size, ndim=1)
+    users = check_ids("user", users, None, ndim=1)
     if len(users) != messages:
         raise ValueError(f"users must be one for each message: {len(users)} for {messages}")
     return users
@@ -116,6 +114,3 @@ def check_vocabulary(name: str, given: Any, own: Any, size: int) -> None:
         f"{name} has another vocabulary than the model: word {place} is {other!r} instead of "
         f"{word!r}. Read the text with the vocabulary of the model"
     )
-
-
-__all__ = ["check_ids", "check_trainable", "check_users", "check_vocabulary"]

@@ -54,6 +54,3 @@ class History:
     def from_dict(cls, fields: Mapping[str, Any]) -> History:
         """The history that :meth:`to_dict` gave."""
         return cls(**fields)
-
-
-__all__ = ["History"]

@@ -136,6 +136,3 @@ def _smallest(values: np.ndarray, ids: np.ndarray, k: int) -> np.ndarray:
     if k < len(values):  # sorting them all would take as long as half a step of the network
         places = np.flatnonzero(~(values > np.partition(values, k - 1)[k - 1]))
     return places[np.lexsort((ids[places], values[places]))[:k]]
-
-
-__all__ = ["Keyboard", "Stepping"]

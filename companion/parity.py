@@ -47,8 +47,7 @@ def user_embedding_to_keras(
 ) -> embeddings_in_keras.UserEmbedding:
     """The Keras user embeddings with the weights and vectors of those in PyTorch."""
     network = _network_in_keras(conditioned_in_keras.ConditionedNetwork, model.network)
-    vectors = _array(model.vectors.weight)
-    return embeddings_in_keras.UserEmbedding(network, model.known_users, vectors)
+    return embeddings_in_keras.UserEmbedding(network, model.known_users, model._table())
 
 
 def user_embedding_to_pytorch(
@@ -56,8 +55,7 @@ def user_embedding_to_pytorch(
 ) -> embeddings_in_pytorch.UserEmbedding:
     """The PyTorch user embeddings with the weights and vectors of those in Keras."""
     network = _network_in_pytorch(conditioned_in_pytorch.ConditionedNetwork, model.network)
-    vectors = model.vectors.embeddings.numpy()
-    return embeddings_in_pytorch.UserEmbedding(network, model.known_users, vectors)
+    return embeddings_in_pytorch.UserEmbedding(network, model.known_users, model._table())
 
 
 def fine_tuned_to_keras(model: tuned_in_pytorch.FineTuned) -> tuned_in_keras.FineTuned:
@@ -80,10 +78,8 @@ def fine_tuned_to_pytorch(model: tuned_in_keras.FineTuned) -> tuned_in_pytorch.F
 def user_heads_to_keras(model: heads_in_pytorch.UserHeads) -> heads_in_keras.UserHeads:
     """The Keras user heads with the weights, vectors and temperature of those in PyTorch."""
     network = _network_in_keras(conditioned_in_keras.ConditionedNetwork, model.network)
-    vectors, users = _array(model.vectors), model.known_users
-    twin = heads_in_keras.UserHeads(
-        network, model.config, users, vectors, model.shares, model.temperature
-    )
+    known = model.known_users, model._table(), model.shares, model.temperature
+    twin = heads_in_keras.UserHeads(network, model.config, *known)
     for name, layer in twin.evidence_of.items():
         kernel, *bias = (_array(weight) for weight in model.evidence_of[name].parameters())
         layer.set_weights([kernel.T if bias else kernel, *bias])  # a table has no bias
@@ -93,10 +89,8 @@ def user_heads_to_keras(model: heads_in_pytorch.UserHeads) -> heads_in_keras.Use
 def user_heads_to_pytorch(model: heads_in_keras.UserHeads) -> heads_in_pytorch.UserHeads:
     """The PyTorch user heads with the weights, vectors and temperature of those in Keras."""
     network = _network_in_pytorch(conditioned_in_pytorch.ConditionedNetwork, model.network)
-    vectors, users = model.vectors.numpy(), model.known_users
-    twin = heads_in_pytorch.UserHeads(
-        network, model.config, users, vectors, model.shares, model.temperature
-    )
+    known = model.known_users, model._table(), model.shares, model.temperature
+    twin = heads_in_pytorch.UserHeads(network, model.config, *known)
     for name, layer in model.evidence_of.items():
         kernel, *bias = layer.get_weights()
         arrays = [kernel.T if bias else kernel, *bias]
@@ -108,15 +102,13 @@ def user_heads_to_pytorch(model: heads_in_keras.UserHeads) -> heads_in_pytorch.U
 def hypernetwork_to_keras(model: hyper_in_pytorch.Hypernetwork) -> hyper_in_keras.Hypernetwork:
     """The Keras hypernetwork with the weights, generators and vectors of one in PyTorch."""
     network = _network_in_keras(hyper_in_keras.GeneratedNetwork, model.network)
-    vectors = _array(model.vectors.weight)
-    return hyper_in_keras.Hypernetwork(network, model.known_users, vectors)
+    return hyper_in_keras.Hypernetwork(network, model.known_users, model._table())
 
 
 def hypernetwork_to_pytorch(model: hyper_in_keras.Hypernetwork) -> hyper_in_pytorch.Hypernetwork:
     """The PyTorch hypernetwork with the weights, generators and vectors of one in Keras."""
     network = _network_in_pytorch(hyper_in_pytorch.GeneratedNetwork, model.network)
-    vectors = model.vectors.embeddings.numpy()
-    return hyper_in_pytorch.Hypernetwork(network, model.known_users, vectors)
+    return hyper_in_pytorch.Hypernetwork(network, model.known_users, model._table())
 
 
 def _network_in_keras(
@@ -238,17 +230,3 @@ def _array(weight: Tensor) -> np.ndarray:
 @torch.no_grad()
 def _copy(weight: Tensor, array: np.ndarray) -> None:
     weight.copy_(torch.tensor(array))
-
-
-__all__ = [
-    "fine_tuned_to_keras",
-    "fine_tuned_to_pytorch",
-    "hypernetwork_to_keras",
-    "hypernetwork_to_pytorch",
-    "to_keras",
-    "to_pytorch",
-    "user_embedding_to_keras",
-    "user_embedding_to_pytorch",
-    "user_heads_to_keras",
-    "user_heads_to_pytorch",
-]

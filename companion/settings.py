@@ -143,15 +143,3 @@ def check_number(
         limits = {"at least": at_least, "above": above, "below": below}
         finite = [f"{word} {limit:g}" for word, limit in limits.items() if abs(limit) < 1e300]
         raise ValueError(f"{name} must be {' and '.join(finite)}, not {value!r}")
-
-
-__all__ = [
-    "ADAM_BETAS",
-    "ADAM_EPSILON",
-    "EMBEDDING_RANGE",
-    "BaseModelConfig",
-    "TrainingConfig",
-    "check_integer",
-    "check_number",
-    "learning_rate_at",
-]

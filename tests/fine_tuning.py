@@ -423,7 +423,7 @@ def key_of(twin, monkeypatch):
 def test_fine_tuned_once_and_kept(twin, base, tmp_path, monkeypatch):
     monkeypatch.setenv("COMPANION_CACHE", str(tmp_path))
     model = twin.tuning.personalized(base, TEXT, USERS, FROZEN)
-    monkeypatch.setattr(twin.tuning, "Adaptation", None)  # a second run would fail
+    monkeypatch.setattr(personalizing.Task, "done", None)  # a second run would fail
     again = twin.tuning.personalized(base, TEXT, USERS, FROZEN)
     np.testing.assert_array_equal(again.log_probs(TOKENS, WHO), model.log_probs(TOKENS, WHO))
 
@@ -450,6 +450,7 @@ def test_everything_that_decides_is_in_the_key(twin, base, key_of):
         "users.states",
         "settings",
         "users.stacks",
+        "users.groups",
         "twin.adapting",
         "twin.base_model",
         "twin.fine_tuning",

@@ -9,6 +9,7 @@ from companion.corpora import BEGIN, Corpus, split
 from companion.keeping.files import CorruptedFileError
 from companion.keyboard import Keyboard
 from companion.settings import BaseModelConfig, TrainingConfig
+from companion.users import vectors
 from companion.users.methods import BIASES, WAYS, FittingConfig, HypernetworkConfig
 from companion.users.states import delete_state, load_states
 
@@ -438,7 +439,7 @@ def test_fitted_once_and_kept(twin, tmp_path, monkeypatch):
     monkeypatch.setenv("COMPANION_CACHE", str(tmp_path))
     model, config = on_data(twin), FittingConfig(steps=3)
     made = twin.hyper.fitted(model, NEW, config)
-    monkeypatch.setattr(twin.hyper.user_embeddings, "fit", None)  # not asked again
+    monkeypatch.setattr(vectors, "fit", None)  # not asked again
     kept = twin.hyper.fitted(model, NEW, config)
     np.testing.assert_array_equal(made.arrays["vector"], kept.arrays["vector"])
     with pytest.raises(TypeError):

@@ -4,6 +4,7 @@ import torch
 
 from companion import parity
 from companion.corpora import Corpus, split
+from companion.keras import fitting as fitting_in_keras
 from companion.keras import training as keras_training
 from companion.keras import user_embeddings as in_keras
 from companion.pytorch import base_model
@@ -142,6 +143,6 @@ def test_fitted_vectors_are_equal(base, config):
 
 def test_another_adam_would_be_seen(monkeypatch):
     model = in_torch(*CONFIGS[2])
-    monkeypatch.setattr(in_keras, "FITTING_EPSILON", 0.1)
+    monkeypatch.setattr(fitting_in_keras, "FITTING_EPSILON", 0.1)
     first, second = fitted(model, parity.user_embedding_to_keras(model))
     assert np.abs(first - second).max() > 3e-3

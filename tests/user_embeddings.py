@@ -12,6 +12,7 @@ from companion.keeping import cache as kept_things
 from companion.keeping.files import CorruptedFileError
 from companion.keyboard import Keyboard
 from companion.settings import BaseModelConfig, TrainingConfig
+from companion.users import vectors
 from companion.users.methods import PLACEMENTS, FittingConfig, UserEmbeddingConfig
 from companion.users.states import delete_state, load_states
 
@@ -318,6 +319,15 @@ def test_states_can_be_saved_loaded_and_deleted_one_by_one(twin, model, tmp_path
     assert left.network is model.network
 
 
+def test_users_keep_their_names(twin):
+    model = stirred(twin)
+    assert model.with_states(model.states()).user_names is None  # nobody told
+    model.user_names = ("ada", "ben", "cy")
+    assert model.with_states(model.states().of([3, 9])).user_names == ("ada", "cy")
+    met = replace(model.states(), users=np.array([3, 4, 5]))
+    assert model.with_states(met).user_names == ("ada", None, "ben")
+
+
 def test_states_of_another_network_are_refused(twin, tmp_path):
     model = stirred(twin)
     states = model.states()
@@ -433,7 +443,7 @@ def cache(tmp_path, monkeypatch):
 def test_fitted_once_and_kept(twin, cache, monkeypatch):
     model = on_data(twin, scale=1.0)
     made = twin.embeddings.fitted(model, NEW)
-    monkeypatch.setattr(twin.embeddings, "fit", None)  # not asked again
+    monkeypatch.setattr(vectors, "fit", None)  # not asked again
     kept = twin.embeddings.fitted(model, NEW)
     np.testing.assert_array_equal(made.arrays["vector"], kept.arrays["vector"])
     assert kept.users.tolist() == made.users.tolist()
@@ -484,7 +494,9 @@ def test_everything_that_decides_is_in_the_key(twin, monkeypatch, key_of):
     [
         "corpora.batches",
         "users.states",
+        "users.vectors",
         "twin.base_model",
+        "twin.fitting",
         "twin.training",
         "twin.user_embeddings",
         "settings",

@@ -241,6 +241,15 @@ def test_some_users_can_be_kept_and_the_others_are_gone(twin, model):
     assert twin.heads.fingerprint(few) != twin.heads.fingerprint(model)
 
 
+def test_users_keep_their_names(twin):
+    model = stirred(twin)
+    model.user_names = ("ada", "ben", "cy")
+    assert model.among([3, 9]).user_names == ("ada", "cy")
+    belief = {"belief": np.zeros((1, 3), np.float16)}
+    states = PersonalStates(twin.heads.fingerprint(model), np.array([77]), belief)
+    assert model.with_states(states).user_names == ("ada", "ben", "cy")
+
+
 def test_what_is_kept_of_a_user_is_a_vector(twin, model):
     states = model.states()
     expected = twin.vectors(model).astype(np.float16)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
 
@@ -34,3 +36,16 @@ def epoch_batches(
     ordered = np.concatenate([p[np.argsort(lengths[p], kind="stable")] for p in pools] or [order])
     batches = [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
     return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def similar_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Every message once, in batches of similar length: for text that is read, not trained on."""
+    return epoch_batches(lengths, batch_size, seed=0, epoch=0, pool=max(1, len(lengths)))
+
+
+def mean_by_token(
+    losses: Sequence[float], lengths: np.ndarray, batches: Iterable[np.ndarray]
+) -> float:
+    """Mean over all targets of the losses of batches, each a mean over its own targets."""
+    tokens = [lengths[messages].sum() + len(messages) for messages in batches]
+    return float(np.average(losses, weights=tokens))

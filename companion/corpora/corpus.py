@@ -329,12 +329,10 @@ def _held_out(corpus: Corpus, new_users: int | Sequence[int], seed: int) -> np.n
 
 def _place_in_history(users: np.ndarray) -> np.ndarray:
     """How many earlier messages the same user has, for each message, ``(messages,)``."""
+    counts = np.bincount(users)
     order = np.argsort(users, kind="stable")
-    ordered = users[order]
-    first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(users) else order
-    runs = np.diff(np.r_[first, len(users)])
     place = np.empty(len(users), dtype=np.int64)
-    place[order] = np.arange(len(users)) - np.repeat(first, runs)
+    place[order] = np.arange(len(users)) - (np.cumsum(counts) - counts)[users[order]]
     return place
 
 
@@ -348,6 +346,3 @@ def _count_words(corpus: Corpus, messages: np.ndarray) -> np.ndarray:
     counts = np.bincount(corpus.tokens[inside], minlength=len(corpus.vocabulary))
     counts[: len(SPECIAL_TOKENS)] = 0
     return counts
-
-
-__all__ = ["Corpus", "Split", "at_least", "in_order", "split"]

@@ -257,17 +257,3 @@ class Encoder:
 def _clean(word: str) -> str:
     """A word from somebody else's tokenizer, without what this module uses for itself."""
     return _fold(word.translate(_CONTROL), lower=False)
-
-
-__all__ = [
-    "CODE",
-    "EMAIL",
-    "LINK",
-    "MENTION",
-    "PLACEHOLDERS",
-    "Encoder",
-    "Tokenizer",
-    "characters",
-    "check_tokenizer",
-    "tokenize",
-]

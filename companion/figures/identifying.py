@@ -40,8 +40,7 @@ def naming(curves: Mapping[str, pd.Series], xlabel: str = "messages read") -> tu
         axes.plot(curve.index, curve, label=name, **line)
     log_messages(axes, np.concatenate([curve.index for curve in curves.values()]))
     axes.set_ylim(bottom=0)
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel("users named correctly (%)")
+    axes.set(xlabel=xlabel, ylabel="users named correctly (%)")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
     return figure, axes
 
@@ -72,8 +71,7 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> tuple[Figure, Axes]:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MultipleLocator(20))
     axes.set(xlim=(0, 103), ylim=(0, 103), aspect="equal")
-    axes.set_xlabel("how sure the belief is (%)")
-    axes.set_ylabel("how often it is right (%)")
+    axes.set(xlabel="how sure the belief is (%)", ylabel="how often it is right (%)")
     figure.legend(handles=handles, loc="outside right center")
     return figure, axes
 
@@ -90,6 +88,3 @@ def _lines(names: Mapping[str, object]) -> list[dict[str, Any]]:
         taken.add(method)
         found.append(exact if name == EXACT else method.line)
     return found
-
-
-__all__ = ["naming", "reliability"]

@@ -94,8 +94,7 @@ def gain_by_user(gains: pd.Series, method: str) -> tuple[Figure, Axes]:
     axes.axhline(0, color="#444444", linewidth=0.8)
     axes.grid(visible=False, axis="x")
     axes.set_xticks([])
-    axes.set_xlabel(f"users, from most to least gained by {method}")
-    axes.set_ylabel("gain (nats per token)")
+    axes.set(xlabel=f"users, from most to least gained by {method}", ylabel="gain (nats per token)")
     axes.legend(handles=handles, loc="upper right")
     return figure, axes
 
@@ -121,8 +120,7 @@ def gain_by_history(
         color, dashes = BOUNDS[bound]
         axes.axhline(level, color=color, linestyle=dashes, linewidth=1.4, label=bound, zorder=1)
     log_messages(axes, np.concatenate([curve.index for curve in curves.values()]))
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel("gain captured (%)")
+    axes.set(xlabel=xlabel, ylabel="gain captured (%)")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
     return figure, axes
 
@@ -187,8 +185,7 @@ def learning_curve(
             bound, dashes = BOUNDS[name]
             axes.axhline(level, color=bound, linestyle=dashes, linewidth=1.4, label=name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("loss (nats per token)")
+    axes.set(xlabel="epoch", ylabel="loss (nats per token)")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
     return figure, axes
 
@@ -218,8 +215,7 @@ def scatter_by_group(
     figure, axes = canvas()
     for name, method in zip(names, reversed(LOOKS.values()), strict=False):
         axes.plot(*points[of == name].T, label=str(name), **method.line, linestyle="")
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
     return figure, axes
 
@@ -248,8 +244,7 @@ def history_lengths(counts: np.ndarray, bins: int = 16) -> tuple[Figure, Axes]:
     log_messages(axes, counts)
     axes.margins(y=0.12)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("messages in the user's history")
-    axes.set_ylabel("users")
+    axes.set(xlabel="messages in the user's history", ylabel="users")
     return figure, axes
 
 
@@ -276,15 +271,3 @@ def _vertical_bound(axes: Axes, name: str, at: float, side: str) -> None:
 def _percent(value: float) -> str:
     """A whole percentage with a proper minus sign."""
     return f"{value:.0f} %".replace("-", "\N{MINUS SIGN}")
-
-
-__all__ = [
-    "frontier",
-    "gain_by_history",
-    "gain_by_user",
-    "gains_over_base",
-    "history_lengths",
-    "learning_curve",
-    "losses_between_bounds",
-    "scatter_by_group",
-]

@@ -142,6 +142,3 @@ def _save(result: T, path: Path, save: Callable[[T, Path], None]) -> None:
         save(result, path)
     except OSError as error:
         _log.warning("%s cannot be written (%s): the result is not kept", path, error)
-
-
-__all__ = ["cache_folder", "file_name", "kept", "source_fingerprint"]

@@ -119,6 +119,3 @@ def write(path: Path, content: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-__all__ = ["CorruptedFileError", "fingerprint", "load_arrays", "save_arrays", "write"]

@@ -14,19 +14,22 @@ import tensorflow as tf
 from keras import ops
 
 from companion.checks import check_ids, check_users
-from companion.corpora import Split, Vocabulary
+from companion.corpora import Split
 from companion.history import History
 from companion.keeping import files
 from companion.settings import EMBEDDING_RANGE, BaseModelConfig, TrainingConfig
 from companion.users.lifecycle import Life
+from companion.users.models import LanguageModel
 
 from . import training as training_loop
 
 State = tuple[tuple[tf.Tensor, ...], ...]
 
 
-class BaseModel(keras.Model):
+class BaseModel(LanguageModel, keras.Model):
     """Next-word prediction that knows no user: embedding, LSTM or GRU, output layer.
+
+    What its methods take and give stands in :class:`companion.users.models.LanguageModel`.
 
     Parameters
     ----------
@@ -42,8 +45,6 @@ class BaseModel(keras.Model):
     has two, as PyTorch's, as long as ``reset_after`` is true (the default).
     """
 
-    vocabulary: Vocabulary | None = None
-
     def __init__(
         self, vocabulary_size: int, config: BaseModelConfig = BaseModelConfig(), seed: int = 0
     ) -> None:
@@ -53,7 +54,10 @@ class BaseModel(keras.Model):
         seeds = keras.random.SeedGenerator(seed)
         self.embedding = _embedding(vocabulary_size, config, seeds)
         self.recurrent = [_recurrent_layer(config, seeds) for _ in range(config.layers)]
-        self.dropouts = [_dropout(config, seed + place) for place in range(config.layers + 1)]
+        self.dropouts = [
+            keras.layers.Dropout(config.dropout, seed=seed + place)
+            for place in range(config.layers + 1)
+        ]
         self.projection = None
         if config.tied and config.embedding != config.hidden:
             glorot = keras.initializers.GlorotUniform(seeds)
@@ -97,27 +101,7 @@ class BaseModel(keras.Model):
         return self._logits(self.dropouts[-1](hidden, training=training))
 
     def log_probs(self, tokens: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
-        """Natural-log probabilities of the next token at every step, without dropout.
-
-        Parameters
-        ----------
-        tokens : np.ndarray
-            Token ids, ``(message, step)``.
-        users : np.ndarray, optional
-            Who wrote each message, ``(message,)``. The base model knows no user: any id from 0 is
-            accepted, and changes nothing.
-
-        Returns
-        -------
-        np.ndarray
-            ``(message, step, word)`` float32; a row sums to one once exponentiated.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the ids are no integers, a token is outside the vocabulary, a user is negative, or
-            `users` is not one for each message.
-        """
+        """Natural-log probabilities of the next token, ``(message, step, word)``."""
         ids = self._tokens(tokens, ndim=2)
         _check_users(users, len(ids))
         return self._log_probs(ids).numpy()
@@ -131,22 +115,7 @@ class BaseModel(keras.Model):
     def step(
         self, tokens: np.ndarray, state: State, users: np.ndarray | None = None
     ) -> tuple[np.ndarray, State]:
-        """Read one token per message, going on from `state`.
-
-        Parameters
-        ----------
-        tokens : np.ndarray
-            Token ids, ``(batch,)``.
-        state : tuple
-            What :meth:`begin` or the step before gave; it is not changed.
-
-        Returns
-        -------
-        log_probs : np.ndarray
-            Log-probabilities of the next token, ``(batch, word)`` float32.
-        state : tuple
-            The state after these tokens.
-        """
+        """Read one token per message, going on from `state`, which is not changed."""
         ids = self._tokens(tokens, ndim=1)
         _check_users(users, len(ids))
         log_probs, state = self._step(ops.convert_to_tensor(ids), state)
@@ -245,24 +214,6 @@ def trained(
     return LIFE.trained(data, make, name=name, config=config, training=training)
 
 
-def save(model: BaseModel, path: str | PathLike[str]) -> None:
-    """Write a model to a safetensors file."""
-    LIFE.save(model, path)
-
-
-def load(path: str | PathLike[str]) -> BaseModel:
-    """Read a model that :func:`save` wrote.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    companion.keeping.files.CorruptedFileError
-        If the file is truncated or was altered.
-    """
-    return LIFE.load(path)
-
-
 def fingerprint(model: BaseModel) -> str:
     """Sixteen hexadecimal digits that change with any weight."""
     return files.fingerprint(weights_of(model))
@@ -323,14 +274,8 @@ def _recurrent_layer(
     return keras.layers.GRU(config.hidden, reset_after=True, **recipe)
 
 
-def _dropout(config: BaseModelConfig, seed: int) -> keras.layers.Dropout:
-    return keras.layers.Dropout(config.dropout, seed=seed)
-
-
 def _output(
-    embedding: keras.layers.Embedding,
-    config: BaseModelConfig,
-    seeds: keras.random.SeedGenerator,
+    embedding: keras.layers.Embedding, config: BaseModelConfig, seeds: keras.random.SeedGenerator
 ) -> keras.layers.Layer:
     """The layer that gives a logit to every word."""
     if config.tied:
@@ -361,6 +306,7 @@ LIFE = Life(
     settings=_settings,
     make=_make,
 )
+save, load = LIFE.save, LIFE.load
 
 
 __all__ = ["BaseModel", "fingerprint", "load", "save", "trained"]

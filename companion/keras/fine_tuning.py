@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from os import PathLike
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -12,24 +11,24 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from companion.corpora import Corpus
-from companion.users import personalizing, stacks, strategies
-from companion.users.lifecycle import check_text
-from companion.users.personalizing import Task
+from companion.users import personalizing
+from companion.users.groups import Arrays
+from companion.users.models import LanguageModel
 from companion.users.stacks import Stack
 from companion.users.states import PersonalStates, known_ids
-from companion.users.strategies import ADAPTER, Strategy
+from companion.users.strategies import LAYERS
+from companion.users.tuning import Tuning
 
 from . import adapting, base_model, stacked
 from .adapting import Adaptation, shapes_of, weights_in
 from .base_model import BaseModel, rows_among
 from .stacked import Changes, StackedNetwork
 
-FISHER_GROUP = 32  # messages whose gradients are held at once
 
-
-class FineTuned(keras.Model):
+class FineTuned(LanguageModel, keras.Model):
     """The base model, with the weights of whoever is typing changed.
+
+    What its methods take and give stands in :class:`companion.users.models.LanguageModel`.
 
     Parameters
     ----------
@@ -49,16 +48,11 @@ class FineTuned(keras.Model):
         states.check_made_for(base_model.fingerprint(base))
         personalizing.check_changes(states, shapes_of(base))
         self.base = base
-        self.vocabulary = base.vocabulary
+        self.vocabulary, self.vocabulary_size = base.vocabulary, base.vocabulary_size
         self.known_users = states.users
         self.network = StackedNetwork(base)
         self._changes = {name: tf.constant(array) for name, array in states.arrays.items()}
         self.built = True
-
-    @property
-    def vocabulary_size(self) -> int:
-        """Words the network reads and predicts, special tokens included."""
-        return self.base.vocabulary_size
 
     def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
         """Logits of the next token at every step, ``(batch, time, word)``; no softmax inside.
@@ -81,17 +75,7 @@ class FineTuned(keras.Model):
     def log_probs(self, tokens: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
         """Natural-log probabilities of the next token, ``(message, step, word)``.
 
-        Parameters
-        ----------
-        tokens : np.ndarray
-            Token ids, ``(message, step)``.
-        users : np.ndarray, optional
-            Who wrote each message, ``(message,)``; the base model predicts, where not given.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the ids are no integers, a token is outside the vocabulary, or a user is not known.
+        Where no users are given, the base model predicts.
         """
         if users is None:
             return self.base.log_probs(tokens)
@@ -107,11 +91,7 @@ class FineTuned(keras.Model):
     def step(
         self, tokens: np.ndarray, state: tuple, users: np.ndarray | None = None
     ) -> tuple[np.ndarray, tuple]:
-        """Read one token per message ``(batch,)``, going on from `state`.
-
-        Whose weights are used was settled by :meth:`begin`. Returns log-probabilities
-        ``(batch, word)`` and the new state; the old one is not changed.
-        """
+        """Read one token per message; :meth:`begin` has settled whose weights are used."""
         ids = self.base._tokens(tokens, ndim=1)
         carried, changes = state
         log_probs, carried = self._step(ops.convert_to_tensor(ids), carried, changes)
@@ -163,144 +143,20 @@ class FineTuned(keras.Model):
         return known_ids(users, messages, self.known_users).astype(np.int32)
 
 
-def personalize(
-    base: BaseModel,
-    corpus: Corpus,
-    users: Sequence[int] | np.ndarray | None = None,
-    strategy: Strategy = ADAPTER,
-    validation: Corpus | None = None,
-    importance: Mapping[str, np.ndarray] | None = None,
-    folder: str | PathLike[str] | None = None,
-    group_size: int = 64,
-    progress: bool | None = None,
-) -> PersonalStates:
-    """Fine-tune the base model for each of many users, all users of a group in one computation.
-
-    The result for a user is that of a loop over copies of the model, up to rounding, and does not
-    depend on who else is in the group.
-
-    Parameters
-    ----------
-    base : companion.keras.base_model.BaseModel
-        Where everybody starts; it is not changed. Dropout is off.
-    corpus : Corpus
-        The text to adapt to.
-    users : sequence of int, optional
-        Whose; everybody's who has a message in `corpus`, if not given.
-    strategy : Strategy
-    validation : Corpus, optional
-        Later text of the same users, for early stopping and the gate. The gate stays shut for users
-        who have none; early stopping then keeps the last pass.
-    importance : mapping of str to np.ndarray, optional
-        How much harder than others each number of a weight is held, such as :func:`fisher` gives.
-    folder : path, optional
-        Where each user's state is saved as soon as it is finished. Users whose state is there
-        already are not adapted again: a run that was killed goes on where it stopped.
-    group_size : int
-        Users adapted together, at most: it bounds the memory, and changes no result.
-    progress : bool, optional
-        Whether to show a bar; if not given, in a terminal and a notebook.
-
-    Returns
-    -------
-    PersonalStates
-        The change of every weight that is adapted, in half precision.
-
-    Raises
-    ------
-    ValueError
-        If there is no text, a user has none, the base model lacks words of it, `validation` has
-        other words, the strategy needs what is not given, or `folder` holds states that were made
-        otherwise.
-    FloatingPointError
-        If the loss or a change of a user is not finite; the message names the user. The users
-        of the groups before stay saved in `folder`.
-    """
-    task = _task(base, corpus, users, strategy, validation, importance)
-    adaptation = Adaptation(base, strategy, importance)
-    return task.done(adaptation.run, folder, group_size, progress)
-
-
-def personalized(
-    base: BaseModel,
-    corpus: Corpus,
-    users: Sequence[int] | np.ndarray | None = None,
-    strategy: Strategy = ADAPTER,
-    validation: Corpus | None = None,
-    importance: Mapping[str, np.ndarray] | None = None,
-) -> FineTuned:
-    """The model that :func:`personalize` makes, from the cache folder if it was made before."""
-    task = _task(base, corpus, users, strategy, validation, importance)
-    code = sys.modules[__name__], adapting, stacked, base_model
-
-    def make() -> PersonalStates:
-        return task.done(Adaptation(base, strategy, importance).run)
-
-    return FineTuned(
-        base,
-        task.kept(
-            make, code, name="fine tuned keras", framework=[keras.__version__, tf.__version__]
-        ),
-    )
-
-
-def fisher(
-    base: BaseModel, corpus: Corpus, tokens: int = 1000, seed: int = 0
-) -> dict[str, np.ndarray]:
-    """Diagonal of the Fisher information of the base model's weights, per token.
-
-    The mean, over tokens of `corpus`, of the squared gradient of the log-probability of a word that
-    the model itself draws there [1]_. The gradient of each token alone: the square of a batch's
-    mean gradient is something else.
-
-    Parameters
-    ----------
-    base : companion.keras.base_model.BaseModel
-    corpus : Corpus
-        Text of everybody.
-    tokens : int
-        How many tokens to look at; all, where there are not so many.
-    seed : int
-        Decides which, and the words drawn.
-
-    Returns
-    -------
-    dict of str to np.ndarray
-        For every weight that is trained, an array of its shape.
-
-    Raises
-    ------
-    ValueError
-        If there is no text, or the base model lacks words of it.
-
-    References
-    ----------
-    .. [1] Kunstner, F. et al. Limitations of the empirical Fisher approximation for natural
-       gradient descent. NeurIPS, 2019.
-    """
-    check_text(base.vocabulary, base.vocabulary_size, corpus)
-    rng = np.random.default_rng(seed)
-    chosen, steps = stacks.draw_tokens(corpus, tokens, rng)
-    network, names = StackedNetwork(base), weights_in(base, strategies.LAYERS)
-    total = {name: ops.zeros(network.weights[name].shape) for name in names}
-    for start in range(0, len(chosen), FISHER_GROUP):
-        some, at = (array[start : start + FISHER_GROUP] for array in (chosen, steps))
-        changes = {name: ops.zeros((len(some), *total[name].shape)) for name in names}
-        stack = Stack.of(corpus, list(some[:, None]))
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(changes)
-            log_probs = _log_probs_at(network, stack, at, changes)  # (messages, word)
-            drawn = stacks.draw(log_probs.numpy(), rng)
-            reached = ops.sum(tf.gather(log_probs, drawn, batch_dims=1))
-        for name, gradient in tape.gradient(reached, changes).items():
-            total[name] += ops.sum(ops.square(tf.convert_to_tensor(gradient)), axis=0)
-    return {name: (sums / len(chosen)).numpy() for name, sums in total.items()}
-
-
-def _task(base: BaseModel, *given: Any) -> Task:
-    """What is asked, checked against this base model."""
-    check_text(base.vocabulary, base.vocabulary_size, given[0])
-    return personalizing.task(base_model.fingerprint(base), *given)
+def _squares(
+    base: BaseModel, stack: Stack, at: np.ndarray, draw: Callable[[np.ndarray], np.ndarray]
+) -> Arrays:
+    """Squared gradients of the log-probability of a word drawn after one step of each message."""
+    network = StackedNetwork(base)
+    weights = {name: network.weights[name] for name in weights_in(base, LAYERS)}
+    changes = {name: ops.zeros((len(at), *weight.shape)) for name, weight in weights.items()}
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(changes)
+        log_probs = _log_probs_at(network, stack, at, changes)  # (messages, word)
+        reached = ops.sum(tf.gather(log_probs, draw(log_probs.numpy()), batch_dims=1))
+    gradients = tape.gradient(reached, changes)
+    dense = {name: tf.convert_to_tensor(gradient) for name, gradient in gradients.items()}
+    return {name: ops.sum(ops.square(each), axis=0).numpy() for name, each in dense.items()}
 
 
 def _log_probs_at(
@@ -310,6 +166,18 @@ def _log_probs_at(
     hidden, _ = network.hidden(ops.convert_to_tensor(stack.tokens), changes)
     hidden = tf.gather(hidden[:, 0], at[:, None], batch_dims=1)  # (messages, 1, hidden)
     return ops.log_softmax(network.words(hidden, changes)[:, 0])
+
+
+TUNING = Tuning(
+    name="fine tuned keras",
+    framework=(keras, tf),
+    code=(sys.modules[__name__], adapting, stacked, base_model),
+    fingerprint=base_model.fingerprint,
+    adaptation=lambda *given: Adaptation(*given).run,
+    squares=_squares,
+    tuned=FineTuned,
+)
+personalize, personalized, fisher = TUNING.personalize, TUNING.personalized, TUNING.fisher
 
 
 __all__ = ["FineTuned", "fisher", "personalize", "personalized"]

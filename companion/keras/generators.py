@@ -29,9 +29,11 @@ class Bias(keras.layers.Layer):
         Numbers in a user's vector.
     """
 
+    suffix = ""  # of the name of what is written
+
     def __init__(self, name: str, shape: tuple[int, ...], size: int) -> None:
         super().__init__()
-        self.writes = name
+        self.writes = name + self.suffix
         self.change = _linear(size, shape[0])
         self.built = True
 
@@ -44,8 +46,10 @@ class Bias(keras.layers.Layer):
         _fill("zeros", self.change.kernel)
 
 
-class Scale(keras.layers.Layer):
+class Scale(Bias):
     """Writes a factor for every column of a matrix: ``W(z) = W diag(1 + G z)``.
+
+    What is written is added to 1, ``(users, in)``.
 
     Parameters
     ----------
@@ -55,19 +59,7 @@ class Scale(keras.layers.Layer):
     size : int
     """
 
-    def __init__(self, name: str, shape: tuple[int, ...], size: int) -> None:
-        super().__init__()
-        self.writes = name
-        self.change = _linear(size, shape[0])
-        self.built = True
-
-    def call(self, vectors: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What is added to 1, ``(users, in)``, for vectors ``(users, size)``."""
-        return {self.writes + SCALE: self.change(vectors)}
-
-    def initialize(self, generator: keras.random.SeedGenerator) -> None:
-        """Begin with no change."""
-        _fill("zeros", self.change.kernel)
+    suffix = SCALE
 
 
 class LowRank(keras.layers.Layer):

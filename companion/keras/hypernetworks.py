@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from os import PathLike
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,23 +11,20 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from companion.corpora import Corpus, Split
+from companion.corpora import Split
 from companion.history import History
 from companion.settings import BaseModelConfig, TrainingConfig
-from companion.users.methods import (
-    HYPERNETWORK_TRAINING,
-    FittingConfig,
-    HypernetworkConfig,
-)
+from companion.users import writing
+from companion.users.methods import HYPERNETWORK_TRAINING, HypernetworkConfig
 from companion.users.stacks import DOWN, SCALE
-from companion.users.states import PersonalStates
+from companion.users.vectors import fit
+from companion.users.writing import Weights, generators_of
 
 from . import generators, stacked, user_embeddings
 from .base_model import BaseModel
 from .conditioned import ConditionedNetwork
-from .generators import Bias, Chunks, LowRank, Scale
 from .stacked import Changes, StackedNetwork, State
-from .user_embeddings import UserEmbedding, fingerprint, fit
+from .user_embeddings import UserEmbedding, fingerprint
 
 
 class GeneratedNetwork(ConditionedNetwork):
@@ -71,19 +67,15 @@ class GeneratedNetwork(ConditionedNetwork):
     def build(self, input_shape: Any = None) -> None:
         """The base model's weights, and the generators of them."""
         super().build()
-        weights = super()._named()
-        shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+        named = super()._named()
         layers = [f"recurrent/{place}" for place in range(self.config.layers)]
-        inputs = {f"{layer}/kernel": self.reading.input for layer in layers}
-        hiddens = {f"{layer}/recurrent_kernel": self.reading.hidden for layer in layers}
-        gates = [f"{layer}/bias" for layer in layers]
+        parts = ("kernel", "recurrent_kernel", "bias")
+        inputs, hiddens, gates = (tuple(f"{layer}/{part}" for layer in layers) for part in parts)
         last = "output/kernel" if self.projection is None else "projection/kernel"
-        self.generators = {
-            "recurrent": self._generators(inputs | hiddens, gates, "gates", shapes),
-            "output": self._generators(
-                {last: self.reading.output}, ["output/bias"], "words", shapes
-            ),
-        }
+        shapes = {name: tuple(weight.shape) for name, weight in named.items()}
+        shapes |= {name: shapes[name][-1:] for name in gates}  # of a GRU's two rows, one is written
+        weights = Weights(inputs, hiddens, gates, last, "output/bias", shapes)
+        self.generators = generators_of(weights, self.reading, generators)
 
     def hidden(self, tokens: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
         """Hidden states of the last recurrent layer, ``(batch, time, hidden)``."""
@@ -125,27 +117,6 @@ class GeneratedNetwork(ConditionedNetwork):
     def output_changes(self, vectors: tf.Tensor) -> Changes:
         """Changes of the weights behind the recurrent layers, for vectors ``(batch, size)``."""
         return _written(self.generators["output"], vectors)
-
-    def _generators(
-        self,
-        ways: Mapping[str, str],
-        biases: Sequence[str],
-        called: str,
-        shapes: Mapping[str, tuple[int, ...]],
-    ) -> list[keras.layers.Layer]:
-        """Generators of these matrices, and of these biases where their kind is asked for."""
-        reading = self.reading
-        make = {
-            "scale": lambda name: Scale(name, shapes[name], reading.size),
-            "low rank": lambda name: LowRank(name, shapes[name], reading.size, reading.rank),
-        }
-        made = [make[way](name) for name, way in ways.items() if way in make]
-        whole = {name: shapes[name] for name, way in ways.items() if way == "chunks"}
-        if whole:
-            made.append(Chunks(whole, reading.size, reading.chunk))
-        if called in reading.biases:  # of a GRU's two rows, one is written
-            made += [Bias(name, shapes[name][-1:], reading.size) for name in biases]
-        return made
 
     def _named(self) -> dict[str, keras.Variable]:
         weights = super()._named()
@@ -225,12 +196,7 @@ def trained(
     training : TrainingConfig
         Its seed decides the first vectors and generators too.
     progress : bool, optional
-        Whether to show a bar; if not given, in a terminal and a notebook.
-
-    Returns
-    -------
-    model : Hypernetwork
-    history : History
+        As in :func:`companion.keras.base_model.trained`, whose results it has.
     """
     return user_embeddings.trained_as(LIFE, from_base, data, base, config, training, progress)
 
@@ -247,31 +213,6 @@ def from_base(
     """
     network = GeneratedNetwork(base.vocabulary_size, config, base.config, seed)
     return user_embeddings.on_top(Hypernetwork, network, base, users, seed)
-
-
-def fitted(
-    model: Hypernetwork, corpus: Corpus, config: FittingConfig = FittingConfig()
-) -> PersonalStates:
-    """What :func:`fit` gives, from the cache folder if it was fitted before."""
-    return user_embeddings.fitted_as(LIFE, model, corpus, config)
-
-
-def save(model: Hypernetwork, path: str | PathLike[str]) -> None:
-    """Write a model, with the vectors of its users, to a safetensors file."""
-    LIFE.save(model, path)
-
-
-def load(path: str | PathLike[str]) -> Hypernetwork:
-    """Read a model that :func:`save` wrote.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    companion.keeping.files.CorruptedFileError
-        If the file is truncated or was altered.
-    """
-    return LIFE.load(path)
 
 
 def _written(made: Sequence[keras.layers.Layer], vectors: tf.Tensor) -> Changes:
@@ -315,8 +256,9 @@ LIFE = user_embeddings.life_of(
     GeneratedNetwork,
     HypernetworkConfig,
     "hypernetwork",
-    (sys.modules[__name__], generators, stacked),
+    (sys.modules[__name__], generators, stacked, writing),
 )
+fitted, save, load = LIFE.fitted_vectors, LIFE.save, LIFE.load
 
 
 __all__ = [

@@ -15,6 +15,7 @@ from keras import ops
 
 from companion.checks import check_trainable
 from companion.corpora import PADDING, Corpus, Split, epoch_batches
+from companion.corpora.batches import mean_by_token, similar_batches
 from companion.history import History
 from companion.progress import progress_bar
 from companion.settings import ADAM_BETAS, ADAM_EPSILON, TrainingConfig, learning_rate_at
@@ -110,11 +111,11 @@ def evaluate(model: keras.Model, corpus: Corpus) -> float:
         raise ValueError("corpus is empty: its mean loss needs at least one message")
     if not model.compiled:
         model.compile(loss=_finite_loss, jit_compile=False)
-    order = epoch_batches(corpus.lengths, EVALUATION_BATCH, seed=0, epoch=0, pool=len(corpus))
+    order = similar_batches(corpus.lengths, EVALUATION_BATCH)
     losses = _Losses()
     batches = _batches(corpus, lambda: order)
     model.evaluate(batches, steps=len(order), callbacks=[losses], verbose=0)
-    return losses.mean(corpus, order)
+    return mean_by_token(losses.losses, corpus.lengths, order)
 
 
 class _Rate(keras.optimizers.schedules.LearningRateSchedule):
@@ -167,8 +168,6 @@ class _Adam(LateEpsilonAdam):
         )
         self.clip = config.clip
 
-    epsilon: Any  # a number, and within a step a tensor
-
     def apply(
         self, grads: list[Any], trainable_variables: list[keras.Variable] | None = None
     ) -> None:
@@ -203,11 +202,6 @@ class _Losses(keras.callbacks.Callback):
         """Note the loss."""
         self.losses.append(float((logs or {})["loss"]))
 
-    def mean(self, corpus: Corpus, order: list[np.ndarray]) -> float:
-        """Mean over the tokens of the last batches, which were these."""
-        tokens = [corpus.lengths[messages].sum() + len(messages) for messages in order]
-        return float(np.average(self.losses[-len(order) :], weights=tokens))
-
 
 class _Recorder(_Losses):
     """Writes the history, keeps the best weights and stops when patience runs out.
@@ -234,9 +228,10 @@ class _Recorder(_Losses):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Validate, and keep the weights if they are the best so far."""
-        history, train = self.history, self.data.train
+        history, lengths = self.history, self.data.train.lengths
         loss = evaluate(self.model, self.data.validation)
-        history.training.append(self.mean(train, _order(train.lengths, self.config, epoch)))
+        order = _order(lengths, self.config, epoch)
+        history.training.append(mean_by_token(self.losses[-len(order) :], lengths, order))
         history.seconds.append(time.perf_counter() - self.start)
         history.validation.append(loss)
         if history.best_epoch == epoch:

@@ -1,11 +1,12 @@
 """How a model is judged: one table of scores per user, what follows from it, and the rivals."""
 
-from . import baselines, statistics
-from .baselines import (
-    BigramCache,
+from . import statistics
+from .bounds import Bounds, bounds, bounds_targets
+from .caches import BigramCache, UnigramCache
+from .forgetting import of_others
+from .identification import calibration_error, first_named, named, reliability
+from .mixtures import (
     GrowingWeight,
-    NGram,
-    UnigramCache,
     choose_growing_weight,
     choose_power,
     choose_strength,
@@ -13,9 +14,7 @@ from .baselines import (
     mix,
     rescale,
 )
-from .bounds import Bounds, bounds, bounds_targets
-from .forgetting import of_others
-from .identification import calibration_error, first_named, named, reliability
+from .ngram import NGram
 from .scores import Model, remembered, score, score_targets, summed, target_log_probs
 from .statistics import (
     Interval,
@@ -46,7 +45,6 @@ __all__ = [
     "Network",
     "Stepping",
     "UnigramCache",
-    "baselines",
     "bounds",
     "bounds_targets",
     "by_history",

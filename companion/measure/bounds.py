@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 import companion.corpora.corpus
+import companion.corpora.generator.forward
 import companion.corpora.generator.grammar
 import companion.corpora.generator.profiles
 import companion.corpora.generator.truth
@@ -99,6 +100,7 @@ def _key(truth: Truth, corpus: Corpus) -> dict[str, Any]:
         suggestions,
         counts,
         companion.corpora.generator.truth,
+        companion.corpora.generator.forward,
         companion.corpora.generator.profiles,
         companion.corpora.generator.grammar,
         companion.corpora.corpus,
@@ -131,6 +133,3 @@ def _load(path: Path, corpus: Corpus) -> Bounds:
             for name in Bounds._fields
         )
     )
-
-
-__all__ = ["Bounds", "bounds", "bounds_targets"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from companion.checks import check_ids
 from companion.corpora import BEGIN, PADDING, Corpus
 
-from .counts import add_rows, check_tokens, known_users, log, lookup, stream
+from .counts import add_rows, log, lookup, stream
 
 
 class UnigramCache:
@@ -48,7 +49,7 @@ class UnigramCache:
 
     def __call__(self, tokens: np.ndarray, users: np.ndarray) -> np.ndarray:
         """Log-probabilities of the next token, ``(message, step, word)``, the same at each step."""
-        check_tokens(tokens, self._size)
+        check_ids("token", tokens, self._size, ndim=2)
         log_probs = log(self.frequencies(users))[:, None, :]  # (message, 1, word)
         return np.broadcast_to(log_probs, (*tokens.shape, self._size))
 
@@ -60,7 +61,7 @@ class UnigramCache:
         ValueError
             If a user id is outside the history's.
         """
-        users = known_users(users, len(self._totals))
+        users = check_ids("user", users, len(self._totals), ndim=1)
         counts = self._counts[users].toarray()  # (users, words)
         counts += np.float32(self.strength) * self._everybody
         return counts / (self._totals[users] + np.float32(self.strength))[:, None]
@@ -117,7 +118,7 @@ class BigramCache:
 
     def __call__(self, tokens: np.ndarray, users: np.ndarray) -> np.ndarray:
         """Log-probabilities of the next token, ``(message, step, word)``."""
-        check_tokens(tokens, self._size)
+        check_ids("token", tokens, self._size, ndim=2)
         keys = (np.asarray(users)[:, None].astype(np.int64) * self._size + tokens).ravel()
         known, rows = lookup(self._keys, keys)
         at = np.flatnonzero(known)

@@ -51,19 +51,3 @@ def log(probability: np.ndarray) -> np.ndarray:
     """Natural logarithm; that of zero is minus infinity, and no warning."""
     with np.errstate(divide="ignore"):
         return np.log(probability, out=probability)
-
-
-def check_tokens(tokens: np.ndarray, size: int) -> None:
-    """Refuse token ids outside the vocabulary."""
-    outside = tokens[(tokens < 0) | (tokens >= size)]
-    if len(outside):
-        raise ValueError(f"token id {outside[0]} is outside the vocabulary: 0 to {size - 1}")
-
-
-def known_users(users: np.ndarray, n_users: int) -> np.ndarray:
-    """User ids, all of them within the table that a model has of its users."""
-    users = np.asarray(users)
-    unknown = users[(users < 0) | (users >= n_users)]
-    if len(unknown):
-        raise ValueError(f"user {unknown[0]} is unknown: ids go from 0 to {n_users - 1}")
-    return users

@@ -88,6 +88,3 @@ def first_named(log_beliefs: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """
     right = named(log_beliefs, np.asarray(rows)[..., None])  # (..., message)
     return np.where(right.any(axis=-1), right.argmax(axis=-1), right.shape[-1]) + 1
-
-
-__all__ = ["calibration_error", "first_named", "named", "reliability"]

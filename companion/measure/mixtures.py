@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from companion.checks import check_ids
 from companion.corpora import Corpus
 from companion.settings import check_number
 
 from .caches import UnigramCache
-from .counts import known_users, log
+from .counts import log
 from .scores import Model, predictions, target_log_probs, targets_of
 from .stepping import Network, Stepping, as_model, as_stepping
 
@@ -90,7 +91,7 @@ class Mixture:
             return float(self.weights)
         if users is None:
             raise ValueError("users must be given: the weight of this mixture differs by user")
-        own = self.weights[known_users(users, len(self.weights))].astype(np.float32)
+        own = self.weights[check_ids("user", users, len(self.weights), ndim=1)].astype(np.float32)
         return own.reshape(-1, *(1,) * (ndim - 1))
 
 

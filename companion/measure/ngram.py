@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from companion.checks import check_ids
 from companion.corpora import BEGIN, PADDING, Corpus
 
-from .counts import add_rows, check_tokens, log, lookup, stream
+from .counts import add_rows, log, lookup, stream
 
 
 class NGram:
@@ -51,7 +52,7 @@ class NGram:
 
     def __call__(self, tokens: np.ndarray, users: np.ndarray) -> np.ndarray:
         """Log-probabilities of the next token, ``(message, step, word)``; `users` is not read."""
-        check_tokens(tokens, self._size)
+        check_ids("token", tokens, self._size, ndim=2)
         scale = np.ones(tokens.size, dtype=np.float32)  # what the orders so far have left over
         found = []
         for n, level in reversed(list(enumerate(self._levels, start=1))):

@@ -13,18 +13,21 @@ import torch
 from torch import Tensor, nn
 
 from companion.checks import check_ids, check_users
-from companion.corpora import Split, Vocabulary
+from companion.corpora import Split
 from companion.history import History
 from companion.keeping import files
 from companion.settings import EMBEDDING_RANGE, BaseModelConfig, TrainingConfig
 from companion.users.lifecycle import Life
+from companion.users.models import LanguageModel
 
 from . import training as training_loop
 from .training import evaluating
 
 
-class BaseModel(nn.Module):
+class BaseModel(LanguageModel, nn.Module):
     """Next-word prediction that knows no user: embedding, LSTM or GRU, output layer.
+
+    What its methods take and give stands in :class:`companion.users.models.LanguageModel`.
 
     Parameters
     ----------
@@ -40,8 +43,6 @@ class BaseModel(nn.Module):
     twice as fast as Keras moves its one. Here the second stays at zero and out of training. A GRU
     needs both, and Keras (``reset_after=True``) has both.
     """
-
-    vocabulary: Vocabulary | None = None
 
     def __init__(
         self, vocabulary_size: int, config: BaseModelConfig = BaseModelConfig(), seed: int = 0
@@ -73,27 +74,7 @@ class BaseModel(nn.Module):
         return self._logits(hidden)  # (batch, time, word)
 
     def log_probs(self, tokens: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
-        """Natural-log probabilities of the next token at every step, without dropout.
-
-        Parameters
-        ----------
-        tokens : np.ndarray
-            Token ids, ``(message, step)``.
-        users : np.ndarray, optional
-            Who wrote each message, ``(message,)``. The base model knows no user: any id from 0 is
-            accepted, and changes nothing.
-
-        Returns
-        -------
-        np.ndarray
-            ``(message, step, word)`` float32; a row sums to one once exponentiated.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the ids are no integers, a token is outside the vocabulary, a user is negative, or
-            `users` is not one for each message.
-        """
+        """Natural-log probabilities of the next token, ``(message, step, word)``."""
         with evaluating(self):
             logits = self(self._tokens(tokens, ndim=2), self._users(users, len(tokens)))
             return logits.log_softmax(-1).cpu().numpy()
@@ -106,22 +87,7 @@ class BaseModel(nn.Module):
     def step(
         self, tokens: np.ndarray, state: tuple[Tensor, ...], users: np.ndarray | None = None
     ) -> tuple[np.ndarray, tuple[Tensor, ...]]:
-        """Read one token per message, going on from `state`.
-
-        Parameters
-        ----------
-        tokens : np.ndarray
-            Token ids, ``(batch,)``.
-        state : tuple of Tensor
-            What :meth:`begin` or the step before gave; it is not changed.
-
-        Returns
-        -------
-        log_probs : np.ndarray
-            Log-probabilities of the next token, ``(batch, word)`` float32.
-        state : tuple of Tensor
-            The state after these tokens.
-        """
+        """Read one token per message, going on from `state`, which is not changed."""
         with evaluating(self.dropout):  # no other layer that a step runs has a mode
             embedded = self.embedding(self._tokens(tokens, ndim=1))  # (batch, embedding)
             self._users(users, len(tokens))
@@ -232,24 +198,6 @@ def trained(
     return LIFE.trained(data, make, name=name, config=config, training=training)
 
 
-def save(model: BaseModel, path: str | PathLike[str]) -> None:
-    """Write a model to a safetensors file."""
-    LIFE.save(model, path)
-
-
-def load(path: str | PathLike[str]) -> BaseModel:
-    """Read a model that :func:`save` wrote, in evaluation mode.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    companion.keeping.files.CorruptedFileError
-        If the file is truncated or was altered.
-    """
-    return LIFE.load(path)
-
-
 def fingerprint(model: BaseModel) -> str:
     """Sixteen hexadecimal digits that change with any weight."""
     return files.fingerprint(weights_of(model))
@@ -314,6 +262,7 @@ LIFE = Life(
     settings=_settings,
     make=_make,
 )
+save, load = LIFE.save, LIFE.load
 
 
 __all__ = ["BaseModel", "fingerprint", "load", "save", "trained"]

@@ -28,22 +28,26 @@ class Bias(nn.Module):
         Numbers in a user's vector.
     """
 
+    suffix, axis = "", 0  # of the name of what is written; of the weight, as long as that is
+
     def __init__(self, name: str, shape: tuple[int, ...], size: int) -> None:
         super().__init__()
-        self.name = name
-        self.change = nn.Linear(size, shape[0], bias=False)
+        self.writes = name + self.suffix
+        self.change = nn.Linear(size, shape[self.axis], bias=False)
 
     def forward(self, vectors: Tensor) -> dict[str, Tensor]:
         """The change ``(users, out)`` for vectors ``(users, size)``."""
-        return {self.name: self.change(vectors)}
+        return {self.writes: self.change(vectors)}
 
     def initialize(self, generator: torch.Generator) -> None:
         """Begin with no change."""
         nn.init.zeros_(self.change.weight)
 
 
-class Scale(nn.Module):
+class Scale(Bias):
     """Writes a factor for every column of a matrix: ``W(z) = W diag(1 + G z)``.
+
+    What is written is added to 1, ``(users, in)``.
 
     Parameters
     ----------
@@ -53,18 +57,7 @@ class Scale(nn.Module):
     size : int
     """
 
-    def __init__(self, name: str, shape: tuple[int, ...], size: int) -> None:
-        super().__init__()
-        self.name = name
-        self.change = nn.Linear(size, shape[1], bias=False)
-
-    def forward(self, vectors: Tensor) -> dict[str, Tensor]:
-        """What is added to 1, ``(users, in)``, for vectors ``(users, size)``."""
-        return {self.name + SCALE: self.change(vectors)}
-
-    def initialize(self, generator: torch.Generator) -> None:
-        """Begin with no change."""
-        nn.init.zeros_(self.change.weight)
+    suffix, axis = SCALE, 1
 
 
 class LowRank(nn.Module):

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from os import PathLike
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from companion.corpora import Corpus, Split
+from companion.corpora import Split
 from companion.history import History
 from companion.settings import BaseModelConfig, TrainingConfig
-from companion.users.methods import (
-    HYPERNETWORK_TRAINING,
-    FittingConfig,
-    HypernetworkConfig,
-)
-from companion.users.states import PersonalStates
+from companion.users import writing
+from companion.users.methods import HYPERNETWORK_TRAINING, HypernetworkConfig
+from companion.users.vectors import fit
+from companion.users.writing import Weights, generators_of
 
 from . import generators, stacked, user_embeddings
-from .base_model import BaseModel
+from .base_model import BaseModel, rows_among
 from .conditioned import ConditionedNetwork
-from .generators import Bias, Chunks, LowRank, Scale
+from .generators import Bias
 from .stacked import Changes, StackedNetwork
 from .training import evaluating
-from .user_embeddings import UserEmbedding, fingerprint, fit
+from .user_embeddings import UserEmbedding, fingerprint
 
 
 class GeneratedNetwork(ConditionedNetwork):
@@ -112,38 +109,14 @@ class GeneratedNetwork(ConditionedNetwork):
         self.reading.check_writable(config)
         super()._build(config)
         shapes = {name: tuple(w.shape) for name, w in self.named_parameters()}
-        inputs = {name: self.reading.input for name in shapes if "weight_ih" in name}
-        hiddens = {name: self.reading.hidden for name in shapes if "weight_hh" in name}
-        gates = [name for name in shapes if "bias_ih" in name]
+        inputs, hiddens, gates = (
+            tuple(name for name in shapes if part in name)
+            for part in ("weight_ih", "weight_hh", "bias_ih")
+        )
         last = "projection.weight" if self.projection is not None else "output.weight"
-        parts = {
-            "recurrent": self._generators(inputs | hiddens, gates, "gates", shapes),
-            "output": self._generators(
-                {last: self.reading.output}, ["output.bias"], "words", shapes
-            ),
-        }
+        weights = Weights(inputs, hiddens, gates, last, "output.bias", shapes)
+        parts = generators_of(weights, self.reading, generators)
         self.generators = nn.ModuleDict({n: nn.ModuleList(made) for n, made in parts.items()})
-
-    def _generators(
-        self,
-        ways: Mapping[str, str],
-        biases: Sequence[str],
-        called: str,
-        shapes: Mapping[str, tuple[int, ...]],
-    ) -> list[nn.Module]:
-        """Generators of these matrices, and of these biases where their kind is asked for."""
-        reading = self.reading
-        make = {
-            "scale": lambda name: Scale(name, shapes[name], reading.size),
-            "low rank": lambda name: LowRank(name, shapes[name], reading.size, reading.rank),
-        }
-        made = [make[way](name) for name, way in ways.items() if way in make]
-        whole = {name: shapes[name] for name, way in ways.items() if way == "chunks"}
-        if whole:
-            made.append(Chunks(whole, reading.size, reading.chunk))
-        if called in reading.biases:
-            made += [Bias(name, shapes[name], reading.size) for name in biases]
-        return made
 
     @torch.no_grad()
     def _initialize(self, generator: torch.Generator) -> None:
@@ -200,7 +173,7 @@ class Hypernetwork(UserEmbedding):
         model = BaseModel(self.vocabulary_size, self.network.config).to(self.vectors.weight)
         users = None if user is None else np.array([user])
         with evaluating(self):
-            vector = self.vectors(self._rows(self._known(users, 1), 1))  # (1, size)
+            vector = self.vectors(rows_among(self.ids, self._known(users, 1), 1))  # (1, size)
             changes = self.network.begin_with(vector)[-1]
         with torch.no_grad():
             stacked = self.network.stacked
@@ -228,13 +201,7 @@ def trained(
     training : TrainingConfig
         Its seed decides the first vectors and generators too.
     progress : bool, optional
-        Whether to show a bar; if not given, in a terminal and a notebook.
-
-    Returns
-    -------
-    model : Hypernetwork
-        In evaluation mode.
-    history : History
+        As in :func:`companion.pytorch.base_model.trained`, whose results it has.
     """
     return user_embeddings.trained_as(LIFE, from_base, data, base, config, training, progress)
 
@@ -253,31 +220,6 @@ def from_base(
     return user_embeddings.on_top(Hypernetwork, network, base, users, seed)
 
 
-def fitted(
-    model: Hypernetwork, corpus: Corpus, config: FittingConfig = FittingConfig()
-) -> PersonalStates:
-    """What :func:`fit` gives, from the cache folder if it was fitted before."""
-    return user_embeddings.fitted_as(LIFE, model, corpus, config)
-
-
-def save(model: Hypernetwork, path: str | PathLike[str]) -> None:
-    """Write a model, with the vectors of its users, to a safetensors file."""
-    LIFE.save(model, path)
-
-
-def load(path: str | PathLike[str]) -> Hypernetwork:
-    """Read a model that :func:`save` wrote, in evaluation mode.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    companion.keeping.files.CorruptedFileError
-        If the file is truncated or was altered.
-    """
-    return LIFE.load(path)
-
-
 def _written(made: nn.ModuleList, vectors: Tensor) -> Changes:
     """What these generators write for vectors ``(batch, size)``."""
     written: Changes = {}
@@ -291,8 +233,9 @@ LIFE = user_embeddings.life_of(
     GeneratedNetwork,
     HypernetworkConfig,
     "hypernetwork",
-    (sys.modules[__name__], generators, stacked),
+    (sys.modules[__name__], generators, stacked, writing),
 )
+fitted, save, load = LIFE.fitted_vectors, LIFE.save, LIFE.load
 
 
 __all__ = [

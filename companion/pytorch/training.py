@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from companion.checks import check_trainable
 from companion.corpora import PADDING, Corpus, Split, epoch_batches
+from companion.corpora.batches import mean_by_token, similar_batches
 from companion.history import History
 from companion.progress import progress_bar
 from companion.settings import ADAM_BETAS, ADAM_EPSILON, TrainingConfig, learning_rate_at
@@ -104,13 +105,13 @@ def evaluate(model: nn.Module, corpus: Corpus) -> float:
     """
     if not len(corpus):
         raise ValueError("corpus is empty: its mean loss needs at least one message")
-    order = epoch_batches(corpus.lengths, EVALUATION_BATCH, seed=0, epoch=0, pool=len(corpus))
+    order = similar_batches(corpus.lengths, EVALUATION_BATCH)
     with evaluating(model):
         losses = [
             masked_loss(model(inputs, users), targets).item()
             for inputs, targets, users in _loader(corpus, order, _device(model))
         ]
-    return _mean(losses, corpus, order)
+    return mean_by_token(losses, corpus.lengths, order)
 
 
 @contextmanager
@@ -198,7 +199,7 @@ class _Loop:
         self.model.eval()
         loss = self._finite("validation loss", evaluate(self.model, data.validation))
         losses = self.history.steps[-len(self.order) :]
-        self.history.training.append(_mean(losses, data.train, self.order))
+        self.history.training.append(mean_by_token(losses, data.train.lengths, self.order))
         self.history.seconds.append(time.perf_counter() - self.start)
         self.history.validation.append(loss)
         self.bar.set_postfix(epoch=self.order.epoch + 1, loss=f"{loss:.3f}")
@@ -232,12 +233,6 @@ def _loader(corpus: Corpus, order: Iterable[Any], device: torch.device) -> DataL
     """Batches of a corpus in this order; they come whole, so nothing is left to collate."""
     batches = _MessageBatches(corpus, device)
     return DataLoader(batches, batch_sampler=order, collate_fn=lambda batch: batch)
-
-
-def _mean(losses: list[float], corpus: Corpus, order: Iterable[np.ndarray]) -> float:
-    """Mean over the tokens of the batches in this order that had these losses."""
-    tokens = [corpus.lengths[messages].sum() + len(messages) for messages in order]
-    return float(np.average(losses, weights=tokens))
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +13,38 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from companion.corpora import BEGIN, PADDING, Corpus, Split, Vocabulary, epoch_batches
+from companion.corpora import PADDING, Split
 from companion.history import History
 from companion.keeping import files
 from companion.settings import BaseModelConfig, TrainingConfig
-from companion.users import beliefs, states
-from companion.users.lifecycle import Life, check_text
+from companion.users import beliefs, believing, states
+from companion.users.believing import BelievingModel, believed, log_shares, message_evidence
+from companion.users.lifecycle import Life
 from companion.users.methods import STORED, USER_HEADS_TRAINING, VECTOR_SPREAD, UserHeadsConfig
-from companion.users.states import PersonalStates, first_vectors, known_ids
+from companion.users.states import first_vectors, known_ids
+from companion.users.vectors import settings_of
 
-from . import base_model, conditioned, user_embeddings
+from . import base_model, conditioned, guided, user_embeddings
 from . import training as training_loop
 from .base_model import BaseModel, rows_among
 from .conditioned import ConditionedNetwork
+from .guided import GuidedNetwork
 from .training import evaluating
 
-READING_BATCH = 256
 IGNORED = -100  # what cross_entropy leaves out
 
 
-class UserHeads(nn.Module):
+class UserHeads(BelievingModel, nn.Module):
     """One recurrent network with two heads: one predicts the next word, one who is typing.
 
-    Every word typed is evidence for some users and against others; the belief over users is the sum
-    of it. The users' vectors, weighed by the belief, guide the next word.
+    What it can do stands in :class:`companion.users.models.LanguageModel` and
+    :class:`companion.users.believing.BelievingModel`.
 
     Parameters
     ----------
     network : companion.pytorch.conditioned.ConditionedNetwork
-        Reads the words, and predicts the next one with a user's vector.
+        Reads the words, and predicts the next one with a user's vector. What another model has
+        made of it, a companion.pytorch.guided.GuidedNetwork, is shared.
     config : UserHeadsConfig
     users : array_like
         Ids of the users it knows, ascending.
@@ -54,15 +56,13 @@ class UserHeads(nn.Module):
         What the evidence is divided by, so that the belief is as sure as it is right.
     """
 
-    vocabulary: Vocabulary | None = None
-    user_names: tuple[str, ...] | None = None
     prior: Tensor
     begins: Tensor
     ids: Tensor
 
     def __init__(
         self,
-        network: ConditionedNetwork,
+        network: ConditionedNetwork | GuidedNetwork,
         config: UserHeadsConfig,
         users: Sequence[int] | np.ndarray,
         vectors: np.ndarray,
@@ -70,26 +70,26 @@ class UserHeads(nn.Module):
         temperature: float = 1.0,
     ) -> None:
         super().__init__()
-        self.network, self.config, self.temperature = network, config, temperature
+        if not isinstance(network, GuidedNetwork):
+            network = GuidedNetwork(network, config)
+        self.guided = network
+        self.vocabulary_size = network.vocabulary_size
+        self.config, self.temperature = config, temperature
         self.known_users, self.shares = beliefs.check_table(users, vectors, prior, config.size)
         self.vectors = nn.Parameter(torch.tensor(vectors, dtype=torch.float32))
-        self.evidence_of = nn.ModuleDict()
-        if "word" in config.evidence:
-            self.evidence_of["word"] = nn.Embedding(network.vocabulary_size, config.size)
-        if "state" in config.evidence:
-            self.evidence_of["state"] = nn.Linear(network.config.hidden, config.size)
-        for head in self.evidence_of.parameters():
-            nn.init.zeros_(head)
-        self.dropout = nn.Dropout(config.dropout)
-        log_shares = np.log(self.shares / self.shares.sum())
-        first = torch.tensor(log_shares, dtype=torch.float32)
+        first = torch.from_numpy(log_shares(self.shares))
         self.register_buffer("prior", first, persistent=False)
         self._begin_with(self.known_users, beliefs.certain(self.shares))
 
     @property
-    def vocabulary_size(self) -> int:
-        """Words the network reads and predicts, special tokens included."""
-        return self.network.vocabulary_size
+    def network(self) -> ConditionedNetwork:
+        """Reads the words, and predicts the next one with a user's vector."""
+        return self.guided.network
+
+    @property
+    def evidence_of(self) -> nn.ModuleDict:
+        """The weights of the user head, for each of what it reads."""
+        return self.guided.evidence_of
 
     def forward(self, tokens: Tensor, users: Tensor | None = None) -> Tensor:
         """Logits of the next token at every step, ``(batch, time, word)``; no softmax inside.
@@ -109,49 +109,28 @@ class UserHeads(nn.Module):
         """
         hidden = self.network.hidden(tokens, self.vectors)  # (batch, time, hidden)
         evidence = self._evidence(tokens, hidden)  # (batch, time, user)
-        rows = self._rows(users, len(tokens))
+        rows = rows_among(self.ids, users, len(tokens))
         self.added_loss: Tensor | float = 0.0
         if self.training:
             self.added_loss = self._user_loss(tokens, evidence, rows)
             if torch.rand(()) >= self.config.untold:  # one vector a message: much less to compute
-                return self.network.words(hidden, self.dropout(self.vectors[rows])[:, None])
+                told = self.guided.dropout(self.vectors[rows])
+                return self.network.words(hidden, told[:, None])
             rows = torch.full_like(rows, len(self.begins) - 1)
         belief = (self.begins[rows][:, None] + evidence).softmax(-1)
-        return self.network.words(hidden, self.dropout(belief @ self.vectors))
+        return self.guided.words(hidden, belief, self.vectors)
 
     def log_probs(self, tokens: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
-        """Natural-log probabilities of the next token, ``(message, step, word)``, without dropout.
+        """Natural-log probabilities of the next token, ``(message, step, word)``.
 
-        Parameters
-        ----------
-        tokens : np.ndarray
-            Token ids, ``(message, step)``.
-        users : np.ndarray, optional
-            Who wrote each message, ``(message,)``: a known user, or, after :meth:`with_states`, one
-            of the typists. Where not given, the network finds out from the message alone.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the ids are no integers, a token is outside the vocabulary, or a user is not known.
+        Where no users are given, the network finds out from the message alone.
         """
         ids = self.network._tokens(tokens, ndim=2)
         with evaluating(self):
             return self(ids, self._known(users, len(ids))).log_softmax(-1).cpu().numpy()
 
     def evidence(self, tokens: np.ndarray) -> np.ndarray:
-        """Log-likelihood of each message so far under each user, up to a constant.
-
-        Parameters
-        ----------
-        tokens : np.ndarray
-            Token ids, ``(message, step)``.
-
-        Returns
-        -------
-        np.ndarray
-            After each token, ``(message, step, user)``; the users are ``known_users``.
-        """
+        """Log-likelihood of each message so far under each user, ``(message, step, user)``."""
         ids = self.network._tokens(tokens, ndim=2)
         with evaluating(self):
             return self._evidence(ids, self.network.hidden(ids, self.vectors)).cpu().numpy()
@@ -159,73 +138,32 @@ class UserHeads(nn.Module):
     def begin(self, batch: int, users: np.ndarray | None = None) -> tuple[Tensor, ...]:
         """The state before any token of messages by these users: its last part is the belief."""
         with evaluating(self):
-            rows = self._rows(self._known(users, batch), batch)
+            rows = rows_among(self.ids, self._known(users, batch), batch)
             return *self.network.begin(batch), self.begins[rows]
 
     def step(
         self, tokens: np.ndarray, state: tuple[Tensor, ...], users: np.ndarray | None = None
     ) -> tuple[np.ndarray, tuple[Tensor, ...]]:
-        """Read one token per message ``(batch,)``, going on from `state`.
+        """Read one token per message; :meth:`begin` has settled what is believed at first.
 
-        What is believed at first was settled by :meth:`begin`. Returns log-probabilities
-        ``(batch, word)`` and the new state, whose last part are the log-beliefs ``(batch, user)``
-        after the token; the old one is not changed.
+        The last part of the state are the log-beliefs ``(batch, user)`` after the token.
         """
         ids = self.network._tokens(tokens, ndim=1)
         with evaluating(self):
-            *before, belief = state
-            after = self.network._advance(self.network.embedding(ids), tuple(before))
-            hidden = after[0][-1]  # (batch, hidden)
-            belief = belief + self._evidence(ids[:, None], hidden[:, None])[:, 0]
-            logits = self.network.words(hidden, belief.softmax(-1) @ self.vectors)
-            return logits.log_softmax(-1).cpu().numpy(), (*after, belief.log_softmax(-1))
+            log_probs, state = self.guided._step(ids, state, self.vectors, self.temperature)
+            return log_probs.cpu().numpy(), state
 
-    def states(self) -> PersonalStates:
-        """The vectors of all known users, ``{"vector": (users, size)}``, as they are kept."""
-        vectors = self.vectors.detach().cpu().numpy().astype(STORED)
-        return PersonalStates(fingerprint(self), self.known_users, {"vector": vectors})
+    def _table(self) -> np.ndarray:
+        return self.vectors.detach().cpu().numpy()
 
-    def with_states(self, states: PersonalStates) -> UserHeads:
-        """The same network for other typists, of whom it believes what `states` say.
-
-        Parameters
-        ----------
-        states : PersonalStates
-            What :func:`believed` gives: ``{"belief": (typists, users)}``. Weights are shared with
-            this model, not copied.
-
-        Raises
-        ------
-        ValueError
-            If the states were made for another network or other users, or by another method.
-        """
-        states.check_made_for(fingerprint(self))
-        other = self._with(slice(None))
-        other._begin_with(states.users, beliefs.table_of(states, len(self.known_users)))
-        return other
-
-    def among(self, users: Sequence[int] | np.ndarray) -> UserHeads:
-        """The same network, knowing these users only: the others' vectors are gone.
-
-        Raises
-        ------
-        ValueError
-            If no user is named, or one is not known.
-        """
-        kept = self.states().of(users).users
-        return self._with(np.searchsorted(self.known_users, kept))
-
-    def _with(self, rows: slice | np.ndarray) -> UserHeads:
-        """The same weights with these rows of the table of users."""
-        users, shares = self.known_users[rows], self.shares[rows]
-        vectors = self.vectors.detach().cpu().numpy()[rows]
-        other = UserHeads(self.network, self.config, users, vectors, shares, self.temperature)
-        other.vocabulary = self.vocabulary
-        other.evidence_of = self.evidence_of
+    def _like(self, users: np.ndarray, vectors: np.ndarray, shares: np.ndarray) -> UserHeads:
+        other = UserHeads(self.guided, self.config, users, vectors, shares, self.temperature)
         return other.to(self.prior.device).train(self.training)
 
+    def _fingerprint(self) -> str:
+        return fingerprint(self)
+
     def _begin_with(self, typists: np.ndarray, table: np.ndarray) -> None:
-        """What to believe at first: log-beliefs ``(typists, users)``; the prior, of anyone else."""
         self.typists = typists
         told = torch.tensor(table, dtype=torch.float32, device=self.prior.device)
         self.register_buffer("begins", torch.cat([told, self.prior[None]]), persistent=False)
@@ -233,24 +171,14 @@ class UserHeads(nn.Module):
         self.register_buffer("ids", ids, persistent=False)
 
     def _evidence(self, tokens: Tensor, hidden: Tensor) -> Tensor:
-        """Summed over the words so far, ``(batch, time, user)``; the begin of a message is none."""
-        asked = hidden.new_zeros(*tokens.shape, self.config.size)
-        if "word" in self.evidence_of:
-            asked = self.evidence_of["word"](tokens)
-        if "state" in self.evidence_of:
-            asked = asked + self.evidence_of["state"](self.dropout(hidden))
-        says = ((tokens != PADDING) & (tokens != BEGIN))[..., None]  # (batch, time, 1)
-        return (asked * says).cumsum(1) @ self.vectors.T / self.temperature
+        """Summed over the words so far, ``(batch, time, user)``."""
+        return self.guided.evidence(tokens, hidden, self.vectors, self.temperature)
 
     def _user_loss(self, tokens: Tensor, evidence: Tensor, rows: Tensor) -> Tensor:
         """Mean cross-entropy of who wrote the messages, after every token of them; weighted."""
         right = rows[:, None].expand_as(tokens).masked_fill(tokens == PADDING, IGNORED)
         asked = (self.prior + evidence).flatten(0, 1)  # (batch * time, user)
         return self.config.weight * functional.cross_entropy(asked, right.flatten())
-
-    def _rows(self, users: Tensor | None, messages: int) -> Tensor:
-        """Rows of the table of first beliefs, ``(messages,)``; the last one is anyone's."""
-        return rows_among(self.ids, users, messages)
 
     def _known(self, users: np.ndarray | None, messages: int) -> Tensor | None:
         """Checked ids of typists."""
@@ -278,14 +206,8 @@ def trained(
     training : TrainingConfig
         Its seed decides the first vectors too.
     progress : bool, optional
-        Whether to show a bar; if not given, in a terminal and a notebook.
-
-    Returns
-    -------
-    model : UserHeads
-        In evaluation mode.
-    history : History
-        Its training losses are those of both heads together.
+        As in :func:`companion.pytorch.base_model.trained`, whose results it has;
+        training losses are those of both heads together.
     """
 
     def make() -> tuple[UserHeads, History]:
@@ -322,81 +244,6 @@ def from_base(
     return model.to(base.output.bias.device)
 
 
-def message_evidence(model: UserHeads, corpus: Corpus) -> np.ndarray:
-    """Log-likelihood of each whole message under each known user, up to a constant.
-
-    Parameters
-    ----------
-    model : UserHeads
-    corpus : Corpus
-        Who wrote its messages is not looked at.
-
-    Returns
-    -------
-    np.ndarray
-        ``(message, user)``
-
-    Raises
-    ------
-    ValueError
-        If the corpus is empty, or has another vocabulary than the model.
-    """
-    check_text(model.vocabulary, model.vocabulary_size, corpus)
-    evidence = np.empty((len(corpus), len(model.known_users)), dtype=np.float32)
-    for messages in epoch_batches(corpus.lengths, READING_BATCH, seed=0, epoch=0, pool=len(corpus)):
-        tokens, _ = corpus.padded(messages)
-        evidence[messages] = model.evidence(tokens)[:, -1]  # padding is no evidence
-    return evidence
-
-
-def believed(
-    model: UserHeads, corpus: Corpus, stay: float = 1.0, doubt: float = 1.0
-) -> PersonalStates:
-    """What the network believes of the typists of some messages, having read them in order.
-
-    Parameters
-    ----------
-    model : UserHeads
-    corpus : Corpus
-        Messages of typists, who may or may not be users that the model knows. Their ids only say
-        which messages one typist wrote.
-    stay, doubt : float
-        See :func:`companion.users.beliefs.followed`.
-
-    Returns
-    -------
-    PersonalStates
-        Of every typist, ``{"belief": (typists, users)}``: the log-probability of each known user.
-        Nothing was trained for it.
-
-    Raises
-    ------
-    ValueError
-        If the corpus is empty, has words that the model lacks, or a number is out of range.
-    """
-    evidence, prior = message_evidence(model, corpus), model.prior.cpu().numpy()
-    typists, table = beliefs.by_typist(evidence, corpus, prior, stay, doubt)
-    return PersonalStates(fingerprint(model), typists, {"belief": beliefs.stored(table)})
-
-
-def save(model: UserHeads, path: str | PathLike[str]) -> None:
-    """Write a model, with the vectors of its users, to a safetensors file."""
-    LIFE.save(model, path)
-
-
-def load(path: str | PathLike[str]) -> UserHeads:
-    """Read a model that :func:`save` wrote, in evaluation mode.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    companion.keeping.files.CorruptedFileError
-        If the file is truncated or was altered.
-    """
-    return LIFE.load(path)
-
-
 def fingerprint(model: UserHeads) -> str:
     """Sixteen hexadecimal digits that change with any weight, and with the users it knows."""
     return files.fingerprint(_arrays(model))
@@ -404,21 +251,13 @@ def fingerprint(model: UserHeads) -> str:
 
 def _arrays(model: UserHeads) -> dict[str, np.ndarray]:
     """All that decides the predictions but the temperature, by name."""
-    return {
-        **base_model.weights_of(model),
-        "users": model.known_users,
-        "prior": model.shares,
-    }
+    return {**base_model.weights_of(model), "users": model.known_users, "prior": model.shares}
 
 
 def _settings(model: UserHeads) -> dict[str, Any]:
     """What decides a model besides its arrays."""
-    return {
-        "vocabulary_size": model.vocabulary_size,
-        "config": asdict(model.config),
-        "base": asdict(model.network.config),
-        "temperature": model.temperature,
-    }
+    both = {"config": asdict(model.config), "temperature": model.temperature}
+    return {**settings_of(model), **both}
 
 
 def _make(arrays: dict[str, np.ndarray], settings: dict[str, Any], path: Path) -> UserHeads:
@@ -437,13 +276,14 @@ LIFE = Life(
     name="user heads pytorch",
     framework=(torch,),
     code=(
-        *(sys.modules[__name__], user_embeddings, conditioned, base_model, training_loop),
-        *(states, beliefs),
+        *(sys.modules[__name__], guided, user_embeddings, conditioned, base_model),
+        *(training_loop, states, beliefs, believing),
     ),
     arrays=_arrays,
     settings=_settings,
     make=_make,
 )
+save, load = LIFE.save, LIFE.load
 
 
 __all__ = [

@@ -72,11 +72,7 @@ def followed(
 
 
 def by_typist(
-    evidence: np.ndarray,
-    corpus: Corpus,
-    prior: np.ndarray,
-    stay: float = 1.0,
-    doubt: float = 1.0,
+    evidence: np.ndarray, corpus: Corpus, prior: np.ndarray, stay: float = 1.0, doubt: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Who has typed each history, as far as its messages tell.
 
@@ -207,14 +203,3 @@ def _check(stay: float, doubt: float) -> None:
     if stay > 1:
         raise ValueError(f"stay must be at most 1, not {stay!r}")
     check_number("doubt", doubt, above=0.0)
-
-
-__all__ = [
-    "best_temperature",
-    "by_typist",
-    "certain",
-    "check_table",
-    "followed",
-    "stored",
-    "table_of",
-]

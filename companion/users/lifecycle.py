@@ -21,7 +21,6 @@ from companion.keeping import cache, files
 from . import methods, states
 from .states import PersonalStates
 
-T = TypeVar("T")
 STATES = "personal states"
 
 
@@ -65,15 +64,30 @@ class Life(Generic[M]):
     def trained(
         self, data: Split, make: Callable[[], tuple[M, History]], **key: Any
     ) -> tuple[M, History]:
-        """What `make` trains on `data`, once; `key` is what decides it besides."""
+        """What `make` trains on `data`, once; `key` is what decides it besides.
+
+        A training that was interrupted is not kept.
+        """
 
         def make_named() -> tuple[M, History]:
             model, history = make()
             _name(model, data)
             return model, history
 
-        key = {"name": self.name, "framework": self._versions, **key}
-        return kept_training(key, data, self.code, make_named, self._write, self._read)
+        def load(path: Path) -> tuple[M, History]:
+            model, metadata = self._read(path)
+            return model, History.from_dict(metadata["history"])
+
+        shared = (settings, histories, checks, batches, corpus, vocabulary)
+        key |= {"corpora": [data.train.fingerprint, data.validation.fingerprint]}
+        key |= {"code": cache.source_fingerprint(*self.code, *shared)}
+        return cache.kept(
+            {"name": self.name, "framework": self._versions, **key},
+            make_named,
+            save=lambda made, path: self._write(made[0], path, history=made[1].to_dict()),
+            load=load,
+            finished=lambda made: not made[1].interrupted,
+        )
 
     def fitted(
         self, corpus: Corpus, fit: Callable[[], PersonalStates], **key: Any
@@ -87,7 +101,7 @@ class Life(Generic[M]):
         self._write(model, path)
 
     def load(self, path: str | PathLike[str]) -> M:
-        """Read a model that :meth:`save` wrote.
+        """Read a model that `save` wrote, ready to predict.
 
         Raises
         ------
@@ -150,48 +164,6 @@ def _name(model: Model, data: Split) -> None:
         model.user_names = tuple(names[user] for user in known)  # type: ignore[attr-defined]
 
 
-def kept_training(
-    key: Mapping[str, Any],
-    data: Split,
-    code: tuple[ModuleType, ...],
-    make: Callable[[], tuple[T, History]],
-    save: Callable[..., None],
-    load: Callable[[Path], tuple[T, dict[str, Any]]],
-) -> tuple[T, History]:
-    """A trained model and the history of its training, from the cache folder if it is there.
-
-    Parameters
-    ----------
-    key : mapping
-        The settings of the model and of its training, and the version of the framework. The text
-        and all source code that has a say are added to it.
-    data : Split
-        What the model is trained on.
-    code : tuple of modules
-        Where the model and its training are written.
-    make : callable
-        Trains it.
-    save : callable
-        ``save(model, path, history=...)`` writes the model with one more entry of metadata.
-    load : callable
-        Gives the model in a file, and its metadata.
-    """
-
-    def load_both(path: Path) -> tuple[T, History]:
-        model, metadata = load(path)
-        return model, History.from_dict(metadata["history"])
-
-    shared = (settings, histories, checks, batches, corpus, vocabulary)
-    texts = [data.train.fingerprint, data.validation.fingerprint]
-    return cache.kept(
-        {**key, "corpora": texts, "code": cache.source_fingerprint(*code, *shared)},
-        make,
-        save=lambda made, path: save(made[0], path, history=made[1].to_dict()),
-        load=load_both,
-        finished=lambda made: not made[1].interrupted,
-    )
-
-
 def kept_states(
     key: Mapping[str, Any], text: Corpus, code: tuple[ModuleType, ...], make: Callable[[], Any]
 ) -> PersonalStates:
@@ -224,6 +196,3 @@ def _load(path: Path) -> PersonalStates:
     users = arrays.pop("users")
     arrays = {name.removeprefix("array "): array for name, array in arrays.items()}
     return PersonalStates(metadata["model"], users, arrays)
-
-
-__all__ = ["Life", "check_text", "kept_states", "kept_training"]

@@ -226,20 +226,3 @@ def _some(name: str, chosen: tuple[str, ...], allowed: tuple[str, ...]) -> tuple
     if set(chosen) - set(allowed) or not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(f"{name} must be some of {allowed}, each once, not {chosen!r}")
     return tuple(one for one in allowed if one in chosen)
-
-
-__all__ = [
-    "BIASES",
-    "EVIDENCE",
-    "HYPERNETWORK_TRAINING",
-    "PLACEMENTS",
-    "STORED",
-    "USER_EMBEDDING_TRAINING",
-    "USER_HEADS_TRAINING",
-    "VECTOR_SPREAD",
-    "WAYS",
-    "FittingConfig",
-    "HypernetworkConfig",
-    "UserEmbeddingConfig",
-    "UserHeadsConfig",
-]

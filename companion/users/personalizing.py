@@ -243,6 +243,3 @@ def check_changes(states: PersonalStates, shapes: Mapping[str, tuple[int, ...]])
                 f"states hold {name!r} with shape {found}, no change of a weight here: "
                 "another method's"
             )
-
-
-__all__ = ["Task", "check_changes", "check_stored", "resume", "task"]

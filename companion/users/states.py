@@ -283,18 +283,3 @@ def _load_one(folder: Path, user: int, model: str) -> dict[str, np.ndarray]:
     if metadata["user"] != user:
         raise ValueError(f"{path} holds the state of user {metadata['user']}")
     return arrays
-
-
-__all__ = [
-    "PersonalStates",
-    "check_ascending",
-    "check_known",
-    "check_table",
-    "delete_state",
-    "first_vectors",
-    "known_ids",
-    "load_states",
-    "rows_of",
-    "state_file",
-    "table_of",
-]

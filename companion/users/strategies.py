@@ -99,6 +99,11 @@ class Strategy:
                 raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")
 
     @property
+    def frozen(self) -> bool:
+        """Whether all that reads the text stays as it is: only what comes behind it changes."""
+        return not {"embedding", "recurrent"} & {*self.layers}
+
+    @property
     def validates(self) -> bool:
         """Whether it needs validation text of each user."""
         return self.early_stopping or self.gate
@@ -131,6 +136,3 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
 )
 """The usual ways, at strengths that suit Messages; early stopping needs validation text. (EWC is
 L2-SP with the importance of the weights given to ``personalize``, and a pull in tokens.)"""
-
-
-__all__ = ["ADAPTER", "LAYERS", "STRATEGIES", "Strategy"]

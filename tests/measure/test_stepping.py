@@ -90,7 +90,7 @@ def test_who_types_must_be_said_where_it_matters():
     for model in (mixed, rescaled):
         with pytest.raises(ValueError, match="users must be given"):
             model.step(np.array([BEGIN]), model.begin(1))
-    with pytest.raises(ValueError, match="user 3 is unknown"):
+    with pytest.raises(ValueError, match="user id 3 is outside"):
         mixed.step(np.array([BEGIN]), mixed.begin(1), np.array([3]))
 
 

@@ -7,7 +7,6 @@ import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 
@@ -81,13 +80,8 @@ def default_grammar() -> Grammar:
     return parse_grammar(source.read_text(encoding="utf-8"))
 
 
-def load_grammar(path: str | Path) -> Grammar:
-    """A grammar of your own, from a TOML file like the package's ``messages_grammar.toml``."""
-    return parse_grammar(Path(path).read_text(encoding="utf-8"))
-
-
 def parse_grammar(text: str) -> Grammar:
-    """A grammar from the text of a TOML file.
+    """A grammar from the text of a TOML file, such as the package's ``messages_grammar.toml``.
 
     Raises
     ------

@@ -109,10 +109,7 @@ def character_grid(nodes: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def habits(
-    grammar: Grammar,
-    dialects: np.ndarray,
-    character: np.ndarray,
-    loadings: dict[str, np.ndarray],
+    grammar: Grammar, dialects: np.ndarray, character: np.ndarray, loadings: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """How each user says each thing: the dialect's habit, shifted by the user's character.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
@@ -11,10 +10,11 @@ import numpy as np
 
 from companion.checks import check_ids
 from companion.corpora.corpus import Corpus
-from companion.corpora.vocabulary import END, PADDING, Vocabulary
+from companion.corpora.vocabulary import PADDING, Vocabulary
 from companion.keeping import files
 
-from .grammar import Expansion, Grammar, Slot
+from .forward import Forward, State, Tables, conditional, joint_of
+from .grammar import Grammar
 from .profiles import Profiles, population
 
 KINDS = ("topics", "style", "personal")
@@ -147,9 +147,9 @@ class Truth:
         of_target = np.repeat(corpus.users, corpus.lengths + 1)
         for user in corpus.active_users:
             columns = {k: np.full(len(self.prior), user) for k in what}
-            forward = _Forward(self._tables, columns)
-            joint = _joint(forward, corpus.of_users(user)) @ self.prior
-            result[of_target == user] = _conditional(np.log(joint), corpus.of_users(user))
+            forward = Forward(self._tables, columns)
+            joint = joint_of(forward, corpus.of_users(user)) @ self.prior
+            result[of_target == user] = conditional(np.log(joint), corpus.of_users(user))
         return result
 
     def message_log_likelihoods(self, corpus: Corpus) -> np.ndarray:
@@ -159,7 +159,7 @@ class Truth:
         """
         last = np.cumsum(corpus.lengths + 1) - 1
         with np.errstate(divide="ignore"):
-            return np.log(_joint(self._forward, corpus)[last])
+            return np.log(joint_of(self._forward, corpus)[last])
 
     def posterior(self, corpus: Corpus) -> np.ndarray:
         """Who wrote these messages, if one user wrote them all: probabilities, ``(users,)``.
@@ -175,7 +175,7 @@ class Truth:
 
     def _log_probs(
         self,
-        forward: _Forward,
+        forward: Forward,
         tokens: np.ndarray,
         *,
         prior: np.ndarray | None = None,
@@ -186,7 +186,7 @@ class Truth:
         inside = tokens != PADDING  # (message, step)
         out = np.full((*tokens.shape, len(self.vocabulary)), 1.0 / len(self.vocabulary))
         words = [row[1:length] for row, length in zip(tokens, inside.sum(axis=1), strict=True)]
-        blind: WeakKeyDictionary[_State, np.ndarray] = WeakKeyDictionary()  # messages share states
+        blind: WeakKeyDictionary[State, np.ndarray] = WeakKeyDictionary()  # messages share states
         for message, states in forward.states(words):
             for step, state in enumerate(states):
                 if users is not None:
@@ -210,237 +210,15 @@ class Truth:
         return prior / prior.sum()
 
     @cached_property
-    def _tables(self) -> _Tables:
-        return _Tables.compile(self.grammar, self.profiles, self.vocabulary)
+    def _tables(self) -> Tables:
+        return Tables.compile(self.grammar, self.profiles, self.vocabulary)
 
     @cached_property
-    def _forward(self) -> _Forward:
-        return _Forward(self._tables)
+    def _forward(self) -> Forward:
+        return Forward(self._tables)
 
     @cached_property
-    def _newcomers(self) -> tuple[_Forward, np.ndarray]:
+    def _newcomers(self) -> tuple[Forward, np.ndarray]:
         everybody, prior = population(self.grammar, self.profiles.loadings)
-        tables = _Tables.compile(self.grammar, everybody, self.vocabulary)
-        return _Forward(tables), prior
-
-
-@dataclass(frozen=True, eq=False)
-class _Trie:
-    """The expansions of one slot, merged where they begin alike.
-
-    `mass[node]` is how likely an expansion through the node is, `end[node]` how likely one that
-    ends there; both ``(nodes, users)``. Expansions that the vocabulary cannot tell apart merge,
-    so ``<unknown>`` needs no special case.
-    """
-
-    children: tuple[dict[int, int], ...]
-    mass: np.ndarray
-    end: np.ndarray
-
-    @classmethod
-    def compile(cls, expansions: list[tuple[int, ...]], probabilities: np.ndarray) -> _Trie:
-        children: list[dict[int, int]] = [{}]
-        paths = []
-        for expansion in expansions:
-            path = [0]
-            for token in expansion:
-                node = children[path[-1]].setdefault(token, len(children))
-                if node == len(children):
-                    children.append({})
-                path.append(node)
-            paths.append(path)
-        mass = np.zeros((len(children), len(probabilities)))
-        end = np.zeros_like(mass)
-        for path, probability in zip(paths, probabilities.T, strict=True):
-            mass[path] += probability
-            end[path[-1]] += probability
-        return cls(tuple(children), mass, end)
-
-    def of_columns(self, columns: np.ndarray | None) -> _Trie:
-        if columns is None:
-            return self
-        return _Trie(self.children, self.mass[:, columns], self.end[:, columns])
-
-    @cached_property
-    def can_end(self) -> np.ndarray:
-        """Whether an expansion may end at each node, ``(nodes,)``."""
-        return np.any(self.end, axis=1)
-
-    @cached_property
-    def next_words(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """For each node, the tokens that may follow inside the slot and their mass."""
-        return [(np.array(list(c), dtype=int), self.mass[list(c.values())]) for c in self.children]
-
-
-@dataclass(frozen=True, eq=False)
-class _Tables:
-    """The grammar in token ids: for each template its tries, and its chance for each user."""
-
-    templates: tuple[tuple[int, ...], ...]  # places in `tries`
-    tries: tuple[_Trie, ...]
-    kinds: tuple[str, ...]
-    chances: np.ndarray  # (templates, users)
-    n_words: int
-
-    @classmethod
-    def compile(cls, grammar: Grammar, profiles: Profiles, vocabulary: Vocabulary) -> _Tables:
-        place = {slot: i for i, slot in enumerate(grammar.slots)}
-        topics = np.array([template.topic for template in grammar.templates])
-        chances = profiles.topics.T[topics] / np.bincount(topics)[topics, None]
-        return cls(
-            templates=tuple(tuple(place[s] for s in t.slots) for t in grammar.templates),
-            tries=tuple(_slot_trie(slot, profiles, vocabulary) for slot in grammar.slots),
-            kinds=tuple(slot.kind for slot in grammar.slots),
-            chances=chances,
-            n_words=len(vocabulary),
-        )
-
-
-def _slot_trie(slot: Slot, profiles: Profiles, vocabulary: Vocabulary) -> _Trie:
-    expansions = [_ids(expansion, vocabulary) for expansion in slot.expansions]
-    return _Trie.compile(expansions, profiles.probabilities(slot))
-
-
-def _ids(expansion: Expansion, vocabulary: Vocabulary) -> tuple[int, ...]:
-    return tuple(int(i) for i in vocabulary.encode(expansion))
-
-
-@dataclass(frozen=True, eq=False)
-class _State:
-    """All ways to have written a message so far.
-
-    Each reader is (tries of the template, place in it, node in that trie, weight): the weight is
-    the joint probability of all choices made before this slot, ``(users,)``. `done` is the weight
-    of the messages that end here; `joint` the probability of the prefix.
-    """
-
-    readers: list[tuple[tuple[_Trie, ...], int, int, np.ndarray]]
-    done: np.ndarray
-    joint: np.ndarray
-
-    @cached_property
-    def continuations(self) -> tuple[np.ndarray, np.ndarray]:
-        """What may follow: tokens ``(ways,)`` and their joint probability ``(ways, users)``."""
-        weights: dict[tuple[_Trie, int], np.ndarray] = {}
-        for tries, place, node, weight in self.readers:  # templates often wait at the same slot
-            key = tries[place], node
-            weights[key] = weights[key] + weight if key in weights else weight
-        followers = [(trie.next_words[node], weight) for (trie, node), weight in weights.items()]
-        tokens = [np.array([END]), *(words for (words, _), _ in followers)]
-        joint = [self.done[None], *(mass * weight for (_, mass), weight in followers)]
-        return np.concatenate(tokens), np.concatenate(joint)
-
-
-class _Forward:
-    """The forward algorithm; `columns` may exchange, by kind of slot, whose habits are used."""
-
-    def __init__(self, tables: _Tables, columns: dict[str, np.ndarray] | None = None) -> None:
-        columns = columns or {}
-        tries = [
-            trie.of_columns(columns.get(kind))
-            for trie, kind in zip(tables.tries, tables.kinds, strict=True)
-        ]
-        chances = tables.chances
-        if "topics" in columns:
-            chances = chances[:, columns["topics"]]
-        self.n_words = tables.n_words
-        self.first_words: dict[int, _State] = {}
-        self.start = _State([], np.zeros(chances.shape[1]), np.ones(chances.shape[1]))
-        for places, chance in zip(tables.templates, chances, strict=True):
-            done = self._enter(tuple(tries[p] for p in places), 0, chance, self.start.readers)
-            self.start.done[:] += done
-
-    @staticmethod
-    def _enter(
-        tries: tuple[_Trie, ...], place: int, weight: np.ndarray, readers: list
-    ) -> np.ndarray | float:
-        """Stand before a slot, and behind it too where it may be empty; the weight at the end."""
-        while place < len(tries):
-            readers.append((tries, place, 0, weight))
-            if not tries[place].can_end[0]:
-                return 0.0
-            weight = weight * tries[place].end[0]
-            place += 1
-        return weight
-
-    def _after(self, path: list[_State], token: int) -> _State:
-        """The state after one more word; those after the first word are kept for next time."""
-        if len(path) > 1:
-            return self.read(path[-1], token)
-        if token not in self.first_words:
-            self.first_words[token] = self.read(self.start, token)
-        return self.first_words[token]
-
-    def read(self, state: _State, token: int) -> _State:
-        """The state after one more word."""
-        readers: list = []
-        done, joint = np.zeros_like(state.done), np.zeros_like(state.joint)
-        for tries, place, node, weight in state.readers:
-            trie = tries[place]
-            child = trie.children[node].get(token)
-            if child is None:
-                continue
-            joint += weight * trie.mass[child]
-            if trie.children[child]:
-                readers.append((tries, place, child, weight))
-            if trie.can_end[child]:
-                done += self._enter(tries, place + 1, weight * trie.end[child], readers)
-        return _State(readers, done, joint)
-
-    def next_words(self, state: _State, weights: np.ndarray | int) -> np.ndarray:
-        """Probability of each next word, ``(words,)``: user *u* has prior `weights[u]`, or 1."""
-        tokens, joint = state.continuations
-        ways = joint[:, weights] if isinstance(weights, int) else joint @ weights
-        total = ways.sum()
-        if not total > 0:
-            raise ValueError("the generator cannot have written this message")
-        return np.bincount(tokens, ways / total, minlength=self.n_words)
-
-    def states(self, messages: list[np.ndarray]) -> Iterator[tuple[int, list[_State]]]:
-        """(place, states after 0, 1, ... words) of each message, in alphabetical order.
-
-        So ordered, a message shares the states of the words it has in common with the last one.
-        """
-        keys = [tuple(int(t) for t in message) for message in messages]
-        path: list[_State] = [self.start]
-        last: tuple[int, ...] = ()
-        for message in sorted(range(len(keys)), key=keys.__getitem__):
-            key = keys[message]
-            shared = _shared_prefix(last, key)
-            del path[shared + 1 :]
-            for token in key[shared:]:
-                path.append(self._after(path, token))
-            last = key
-            yield message, path
-
-
-def _shared_prefix(a: tuple[int, ...], b: tuple[int, ...]) -> int:
-    n = 0
-    for x, y in zip(a, b, strict=False):
-        if x != y:
-            break
-        n += 1
-    return n
-
-
-def _joint(forward: _Forward, corpus: Corpus) -> np.ndarray:
-    """Probability of each message up to each target, under each user, ``(targets, users)``."""
-    first = np.cumsum(corpus.lengths + 1) - (corpus.lengths + 1)
-    out = np.empty((corpus.n_tokens + len(corpus), len(forward.start.joint)))
-    for message, states in forward.states([corpus.words(i) for i in range(len(corpus))]):
-        begin, end = first[message], first[message] + len(states) - 1
-        for row, state in zip(range(begin, end), states[1:], strict=True):
-            out[row] = state.joint
-        out[end] = states[-1].done
-    return out
-
-
-def _conditional(log_joint: np.ndarray, corpus: Corpus) -> np.ndarray:
-    """Log-probability of each target given those before it, from that of the whole prefix."""
-    first = np.cumsum(corpus.lengths + 1) - (corpus.lengths + 1)
-    before = np.roll(log_joint, 1)
-    before[first] = 0.0
-    return log_joint - before
-
-
-__all__ = ["KINDS", "Truth"]
+        tables = Tables.compile(self.grammar, everybody, self.vocabulary)
+        return Forward(tables), prior
