@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import common, fine_tuning, importing, personalizing, run, user_embeddings
+from benchmarks import common, fine_tuning, importing, personalizing, run, store, user_embeddings
 from benchmarks import hypernetworks as hyper
 from benchmarks import user_heads as heads
 from benchmarks.common import Row
@@ -61,6 +61,12 @@ def test_importing_is_measured_in_a_process_of_its_own():
     (row,) = importing.rows(small=True)
     assert 0 < row.value < 5
     assert not row.higher
+
+
+def test_the_store_is_measured_in_one_call_and_in_many():
+    measured = {row.name.split(": ")[1]: row for row in store.rows(small=True)}
+    assert {*measured} >= {"written", "read", "deleted", "deleted, one a call"}
+    assert 1 < measured["bytes a user"].value < store.BYTES
 
 
 def test_the_sweep_was_measured_with_the_settings_of_today():
