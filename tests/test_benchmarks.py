@@ -7,7 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import common, fine_tuning, importing, personalizing, run, store, user_embeddings
+from benchmarks import (
+    common,
+    fine_tuning,
+    frames,
+    importing,
+    personalizing,
+    run,
+    store,
+    user_embeddings,
+)
 from benchmarks import hypernetworks as hyper
 from benchmarks import user_heads as heads
 from benchmarks.common import Row
@@ -61,6 +70,12 @@ def test_importing_is_measured_in_a_process_of_its_own():
     (row,) = importing.rows(small=True)
     assert 0 < row.value < 5
     assert not row.higher
+
+
+def test_a_frame_is_read_as_quickly_as_a_file():
+    (row,) = frames.rows(small=True)
+    assert row.bar == 1
+    assert 0.3 < row.value < 5
 
 
 def test_the_store_is_measured_in_one_call_and_in_many():
