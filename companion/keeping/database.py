@@ -32,7 +32,7 @@ class Database:
     path : path
         The file; it is made, with its folder, where there is none.
     schema : sequence of str
-        What makes its tables: SQL that may run each time.
+        What makes its tables: statements of SQL.
     kind : int
         Its application id, 31 bits, so that no other program's file is taken for it.
     must_exist : bool
@@ -75,15 +75,20 @@ class Database:
         self._write_ahead()
         for setting in ("synchronous=NORMAL", "secure_delete=ON", "temp_store=MEMORY", CACHE):
             run(f"PRAGMA {setting}")
-        with self.writing():
-            (found,) = run("PRAGMA application_id").fetchone()
-            (tables,) = run("SELECT count(*) FROM sqlite_schema").fetchone()
-            if found != kind and (found or tables):
-                raise CorruptedFileError(f"{self.path} is another program's database")
-            if not tables:
-                run(f"PRAGMA application_id={kind}")
-                for statement in schema:
-                    run(statement)
+        if self._is_new(kind):  # only who makes it has to wait for others who write
+            with self.writing():
+                if self._is_new(kind):
+                    run(f"PRAGMA application_id={kind}")
+                    for statement in schema:
+                        run(statement)
+
+    def _is_new(self, kind: int) -> bool:
+        """Whether there are no tables yet; those of another program are refused."""
+        (found,) = self.connection.execute("PRAGMA application_id").fetchone()
+        (tables,) = self.connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if found != kind and (found or tables):
+            raise CorruptedFileError(f"{self.path} is another program's database")
+        return not tables
 
     def _write_ahead(self) -> None:
         """Switch to WAL; SQLite does not wait for another process that does the same just now."""

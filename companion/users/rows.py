@@ -112,14 +112,16 @@ def give_up(db: Connection, slots: Sequence[int]) -> None:
         _set_empty_rows(db, _empty_rows(db) + len(slots))
 
 
-def remove_empty(db: Connection) -> bool:
-    """Remove the empty rows if they are most: True if the file must be written anew now."""
+def mostly_empty(db: Connection) -> bool:
+    """Whether most rows were given up, so that the file should be written anew."""
     (live,) = db.execute("SELECT count(*) FROM states WHERE user IS NOT NULL").fetchone()
-    if _empty_rows(db) <= live + SLACK:
-        return False
+    return _empty_rows(db) > live + SLACK
+
+
+def remove_empty(db: Connection) -> None:
+    """Remove the empty rows; the file must be written anew then."""
     db.execute("DELETE FROM states WHERE user IS NULL")
     _set_empty_rows(db, _DUE)  # others move by it: what is interrupted now is done next time
-    return True
 
 
 def tidied(db: Connection) -> None:

@@ -285,13 +285,15 @@ class SqliteStore:
 
     def _tidy(self) -> None:
         """Write the file anew where most of its rows are empty."""
+        with self._file.reading() as db:
+            if not rows.mostly_empty(db):
+                return
         with self._file.writing() as db:
-            moved = rows.remove_empty(db)
-        if moved:
-            self._file.compact()
-            self.scrub()
-            with self._file.writing() as db:
-                rows.tidied(db)
+            rows.remove_empty(db)
+        self._file.compact()
+        self.scrub()
+        with self._file.writing() as db:
+            rows.tidied(db)
 
 
 def _ids(users: Sequence[int] | np.ndarray) -> list[int]:

@@ -368,6 +368,8 @@ def test_a_store_is_read_while_it_is_written(store):
     with SqliteStore(store._file.path) as reader, store._file.writing() as db:
         db.execute("UPDATE states SET user = user + 10")
         assert reader.users().tolist() == [1, 2]
+        with SqliteStore(store._file.path) as late:  # opening waits for nobody
+            assert late.users().tolist() == [1, 2]
 
 
 def test_whoever_waits_too_long_is_told(store, monkeypatch):

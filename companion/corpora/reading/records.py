@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -40,7 +41,7 @@ def document(source: Source, size: int) -> Iterator[Chunk]:
         except UnicodeDecodeError as error:
             problem = f"byte 0x{error.object[error.start]:02x} is not {source.encoding}"
             raise LogError(f"{source.name}: {problem}: pass its encoding") from error
-        except (json.JSONDecodeError, RecursionError, EOFError, OSError) as error:
+        except (json.JSONDecodeError, RecursionError, EOFError, OSError, zlib.error) as error:
             raise LogError(
                 f"{source.name}: not a JSON document ({_told(error)}); if each line is an object "
                 "of its own, name the file .jsonl"

@@ -15,8 +15,11 @@ from typing import NamedTuple
 from .source import LogError, Source, Spoken
 
 _MARKS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\ufeff"
+# Chinese, Japanese and Korean say before the time which half of the day it is in
+_HALVES = {"上午": "a", "午前": "a", "오전": "a", "下午": "p", "午後": "p", "오후": "p"}
 _HEAD = re.compile(
-    rf"[{_MARKS}]*\[?(\d{{1,4}})([./-])\s?(\d{{1,2}})\2\s?(\d{{1,4}})[,.]?\s(?:\w+\s)?"  # the date
+    rf"[{_MARKS}]*\[?(\d{{1,4}})([./-])\s?(\d{{1,2}})\2\s?(\d{{1,4}})[,.]?\s"  # the date
+    rf"(?:\w+\.?\s)?(?:({'|'.join(_HALVES)})\s?)?"  # as "um" and "kl."
     r"(\d{1,2})[:.](\d{2})(?:[:.](\d{2}))?(?:\s?([AaPp])\.?\s?[Mm]\.?)?"  # the time
     r"(?:\]\s|\s[-–]\s)(.*)"
 )
@@ -67,8 +70,9 @@ def _found(lines: Iterable[str]) -> Iterator[_Message]:
         if head:
             if message:
                 yield message
-            day, _, month, year, *time, text = head.groups(default="")
-            message = _Message(number, (day, month, year, *time), [text])
+            day, _, month, year, before, *time, after, text = head.groups(default="")
+            half = _HALVES.get(before, after)
+            message = _Message(number, (day, month, year, *time, half), [text])
         elif message:
             message.texts.append(line)
     if message:

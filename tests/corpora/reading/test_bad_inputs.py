@@ -83,6 +83,7 @@ BAD = [
     ("log.jsonl", '{"who": {"id": 1}, "said": "a"}', COLUMNS, LOG, "object: name one of 'who.id'"),
     ("log.jsonl", LINE, {"user": "who.name", "text": "said"}, LOG, "row 1: there is no 'who.name'"),
     ("log.json", LINE * 2, COLUMNS, LOG, "log.json: not a JSON document .* name the file .jsonl"),
+    ("log.json.gz", gzip.compress(b"[1]" * 99)[:-9], COLUMNS, LOG, "json.gz: not a JSON document"),
     ("log.json", '{"a": 1}', COLUMNS, LOG, "log.json: no list of records .* such as records='mess"),
     ("log.json", '{"a": 1}', {**COLUMNS, "records": "b"}, LOG, "no list at records='b' .*: 'a'"),
     ("log.json", '[{"who": "a", "said": [1]}]', COLUMNS, LOG, "row 1, column 'said': a part of th"),
