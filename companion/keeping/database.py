@@ -139,7 +139,7 @@ class Database:
 
         What was deleted stands in the log until then.
         """
-        with self._lock, self._explained():
+        with self._lock, self._explained("the log still holds what was deleted"):
             (held, _, _) = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not held
 
@@ -154,8 +154,8 @@ class Database:
             self.connection.close()
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """What SQLite says, as an error of ours."""
+    def _explained(self, state: str = "nothing was changed") -> Iterator[None]:
+        """What SQLite says, as an error of ours; `state` is how things stand if it cannot write."""
         try:
             yield
         except sqlite3.ProgrammingError:  # our own mistake
@@ -168,7 +168,7 @@ class Database:
                 ) from error
             if code in _FAILED:
                 number = errno.ENOSPC if code == sqlite3.SQLITE_FULL else errno.EIO
-                problem = f"cannot write ({error}): nothing was changed. Is the disk full?"
+                problem = f"cannot write ({error}): {state}. Is the disk full?"
                 raise OSError(number, problem, str(self.path)) from error
             if code == sqlite3.SQLITE_BUSY:
                 raise TimeoutError(

@@ -1,10 +1,12 @@
 import errno
+import inspect
 import random
 import signal
 import subprocess
 import sys
 import time
 from contextlib import closing
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -93,9 +95,59 @@ def test_users_are_iterated_over(store, monkeypatch):
     assert_equal(found[1], states([3, 8, 9, 20]).of([3]))
 
 
-def test_any_store_can_stand_in():
-    methods = {name for name in vars(StateStore) if name in vars(SqliteStore)}
-    assert {"put", "get", "delete", "users", "names", "enrol", "close", "__iter__"} <= methods
+class Shelf:
+    """Another store: a dictionary."""
+
+    def __init__(self):
+        self.kept = {}
+
+    def put(self, states):
+        self.kept |= {int(user): states.of([user]) for user in states.users}
+
+    def get(self, model, users=None):
+        found = [self.kept[user] for user in (sorted(self.kept) if users is None else users)]
+        for one in found:
+            one.check_made_for(model)
+        return reduce(PersonalStates.joined, found)
+
+    def delete(self, users):
+        for user in np.atleast_1d(users):
+            del self.kept[user]
+
+    def users(self):
+        return np.array(sorted(self.kept))
+
+    def names(self):
+        return {one.names[0]: user for user, one in self.kept.items() if one.names}
+
+    def enrol(self, names, first=0):
+        return np.array([self.names()[name] for name in names])
+
+    def __len__(self):
+        return len(self.kept)
+
+    def __iter__(self):
+        return iter(self.kept[user] for user in sorted(self.kept))
+
+    def close(self):
+        self.kept = {}
+
+
+def test_another_store_can_stand_in(store):
+    asked = {name for name, what in vars(StateStore).items() if inspect.isfunction(what)}
+    asked -= {"__init__", "__subclasshook__"}
+    assert asked >= {"put", "get", "delete", "users", "names", "enrol", "close", "__iter__"}
+    for stands_in in (Shelf, SqliteStore):
+        for name in asked:
+            wanted = inspect.signature(getattr(StateStore, name)).parameters
+            assert [*inspect.signature(getattr(stands_in, name)).parameters] == [*wanted]
+    shelf = Shelf()
+    shelf.put(states([2, 3], named=True))
+    store.join(shelf, NETWORK)
+    assert_equal(store.get(NETWORK), shelf.get(NETWORK))
+    assert (store.names(), [*store.users()]) == (shelf.names(), [*shelf.users()])
+    for ours, theirs in zip(store, shelf, strict=True):
+        assert_equal(ours, theirs)
 
 
 def test_users_are_deleted_and_nobody_else(store):
