@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .parquet import Times, whole_numbers
-from .source import Chunk, LogError, Source
+from .source import Chunk, LogError, Source, no_text
 
 
 def is_frame(data: object) -> bool:
@@ -49,9 +49,7 @@ def _texts(source: Source, column: Any, name: str, first: int, kinds: Any) -> li
     for place, value in enumerate(texts):
         if not isinstance(value, str):
             if isinstance(value, bool) or not isinstance(value, kinds):
-                raise source.error(
-                    first + place, f"must be text, not {type(value).__name__}", column=name
-                )
+                raise source.error(first + place, no_text(value), column=name)
             texts[place] = str(value)
     return texts
 

@@ -20,7 +20,7 @@ from .gathering import Gathering
 from .opening import check_form, opened
 from .report import Report
 from .rows import Chunk, chunks
-from .source import LogError, Source
+from .source import LogError, Source, shortened
 from .spoken import TEXT_FORMS
 from .times import is_number, parse_times
 
@@ -187,7 +187,7 @@ class _Clock:
         else:
             form = self.time_format or "2016-12-22T21:09:22Z (ISO 8601)"
             allowed = f"a date such as {form}; for another way of writing, pass time_format"
-        return source.error(row, f"{value!r} must be {allowed}", column=source.time)
+        return source.error(row, f"{shortened(value)!r} must be {allowed}", column=source.time)
 
 
 def _gather(
@@ -231,9 +231,10 @@ def _finished(
     short = counts < min_messages
     if short.all() or (short.any() and short_histories == "error"):
         first = int(np.argmax(short))
+        name_of_first = shortened(corpus.user_names[first])
         raise LogError(
             f"{name}: {short.sum():,} of {len(short):,} users have fewer than "
-            f"min_messages={min_messages} messages, such as {corpus.user_names[first]!r} "
+            f"min_messages={min_messages} messages, such as {name_of_first!r} "
             f"with {counts[first]}; the longest history has {counts.max():,}"
         )
     kept = at_least(corpus, min_messages) if short.any() else corpus

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from .forms import FORMS
-from .source import Chunk, LogError, Source, _opened
+from .source import Chunk, LogError, Source, _opened, no_text
 
 _LISTS = ("messages", "chats.list.messages")  # where chat programs put what was written
 
@@ -141,7 +141,7 @@ def _plain(source: Source, row: int, record: Mapping[str, Any], name: str) -> st
         inner = ", ".join(f"'{name}.{key}'" for key in value)
         raise source.error(row, f"must be text, not an object: name one of {inner}", column=name)
     if isinstance(value, list | tuple | set | bytes | bool):
-        raise source.error(row, f"must be text, not {type(value).__name__}", column=name)
+        raise source.error(row, no_text(value), column=name)
     return "" if value is None or value != value else str(value)
 
 
@@ -153,7 +153,7 @@ def _text(source: Source, row: int, record: Mapping[str, Any]) -> str:
     if value is None or value != value:
         return ""
     if not isinstance(value, str):
-        raise source.error(row, f"must be text, not {type(value).__name__}", column=source.text)
+        raise source.error(row, no_text(value), column=source.text)
     form = FORMS.get(source.form or "")
     return form.clean(value) if form else value
 

@@ -178,7 +178,9 @@ def _delimiter_hint(names: Sequence[str]) -> str:
     if any("\x00" in name for name in names):
         return " (is the encoding 'utf-16'? then pass it)"
     found = [d for d in (";", "\t", "|", ",") if len(names) == 1 and d in names[0]]
-    return f" (is the delimiter {found[0]!r}? then pass it)" if found else ""
+    if found:
+        return f" (is the delimiter {found[0]!r}? then pass it)"
+    return "; if the first line is no header, pass column_names"
 
 
 def _json_lines(source: Source) -> Iterator[Chunk]:

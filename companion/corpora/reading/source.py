@@ -144,7 +144,8 @@ class Source:
         for role, name in (("user", self.user), ("text", self.text), ("time", self.time)):
             if name is not None and list(names).count(name) != 1:
                 found = "twice" if name in names else "not"
-                there = ", ".join(map(repr, names))
+                # a file without a header has its first message there
+                there = ", ".join(repr(shortened(str(name))) for name in names)
                 raise LogError(
                     f"{self.name}: {role}={name!r} is {found} among its columns: {there}{hint}"
                 )
@@ -205,6 +206,16 @@ def _line_of(source: Source, row: int) -> int | None:
         return reader.line_num + 1
 
 
+def no_text(value: object) -> str:
+    """What to say of a value that is none."""
+    return f"must be text, not {type(value).__name__}: name another column, or make its values text"
+
+
+def shortened(value: str, most: int = 32) -> str:
+    """The beginning of a text: an error message must not give a whole one away."""
+    return value if len(value) <= most else value[:most] + "…"
+
+
 def _check_known(name: str, value: object, look_up: Callable[[str], object]) -> None:
     """Complain about a name that Python's table of encodings or error handlers lacks."""
     try:
@@ -213,4 +224,4 @@ def _check_known(name: str, value: object, look_up: Callable[[str], object]) -> 
         raise ValueError(f"{name} must be one that Python knows, not {value!r}") from error
 
 
-__all__ = ["Chunk", "LogError", "Source", "Spoken"]
+__all__ = ["Chunk", "LogError", "Source", "Spoken", "no_text", "shortened"]

@@ -48,6 +48,7 @@ BAD = [
     ("log.csv", HEAD + GOOD, {"text": "said"}, TYPE, "user must be the name of a column, not None"),
     ("log.csv", HEAD + GOOD, {"user": "who", "text": 1}, TYPE, "text must be the name of a column"),
     ("log.csv", HEAD + GOOD, {"user": "who", "text": "who"}, VALUE, "must be two columns, not 'wh"),
+    ("log.csv", "ana,hi\n", COLUMNS, LOG, "if the first line is no header, pass column_names"),
     ("log.csv", "who;said\na;b\n", COLUMNS, LOG, r"is the delimiter ';'\? then pass it"),
     ("log.csv", "who,said,who\na,b,c\n", COLUMNS, LOG, "user='who' is twice among its columns"),
     # which options
@@ -124,6 +125,18 @@ def test_each_wrong_choice_is_told(file, tmp_path, name, content, options, error
         messages = tmp_path / name if content is None else file(name, content)
     with pytest.raises(error, match=says):
         logs.read(messages, **{"min_messages": 1, **options})
+
+
+@pytest.mark.parametrize("options", [{"user": "nobody"}, {"time": "said"}, {"user": "said"}])
+def test_no_error_gives_a_whole_message_away(file, options):
+    secret = "the words that stand here are nobody's business but mine"
+    path = file("log.csv", f"{secret},said\n1,{secret}\n")
+    chosen = {"user": secret, "text": "said", **options}
+    if chosen["user"] == "said":
+        chosen["text"] = secret
+    with pytest.raises((logs.LogError, TypeError)) as told:
+        logs.read(path, **chosen)
+    assert "business" not in str(told.value)
 
 
 def test_the_table_is_long():
