@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from companion.history import History
 from companion.keeping import cache, files
 
 from . import methods, states
+from .memories import Memories
 from .states import PersonalStates
 
 T = TypeVar("T")
@@ -81,6 +82,11 @@ class Life(Generic[M]):
         """What `fit` fits to `corpus`, once; `key` is what decides it besides."""
         key = {"name": f"{self.name} fitted", "framework": self._versions, **key}
         return kept_states(key, corpus, self.code, fit)
+
+    def remembered(self, corpus: Corpus, fit: Callable[[], Memories], **key: Any) -> Memories:
+        """As :meth:`fitted`, for a method that keeps memories."""
+        key = {"name": f"{self.name} fitted", "framework": self._versions, **key}
+        return kept_states(key, corpus, self.code, fit, Memories.write, Memories.from_file)
 
     def save(self, model: M, path: str | PathLike[str]) -> None:
         """Write a model, its vocabulary and the names of its users to a safetensors file."""
@@ -193,8 +199,13 @@ def kept_training(
 
 
 def kept_states(
-    key: Mapping[str, Any], text: Corpus, code: tuple[ModuleType, ...], make: Callable[[], Any]
-) -> PersonalStates:
+    key: Mapping[str, Any],
+    text: Corpus,
+    code: tuple[ModuleType, ...],
+    make: Callable[[], T],
+    save: Callable[[T, Path], None] | None = None,
+    load: Callable[[Path], T] | None = None,
+) -> T:
     """Personal states fitted to `text`, from the cache folder if they are there.
 
     Parameters
@@ -206,11 +217,16 @@ def kept_states(
         Where the model and the fitting are written.
     make : callable
         Fits them.
+    save, load : callable, optional
+        Write them to a path and read them from there, where they are no :class:`PersonalStates`.
     """
     shared = (states, settings, methods, checks, batches, corpus, vocabulary)
     decides = cache.source_fingerprint(*code, *shared)
     return cache.kept(
-        {**key, "corpora": [text.fingerprint], "code": decides}, make, save=_save, load=_load
+        {**key, "corpora": [text.fingerprint], "code": decides},
+        make,
+        save=save or cast("Callable[[T, Path], None]", _save),
+        load=load or cast("Callable[[Path], T]", _load),
     )
 
 

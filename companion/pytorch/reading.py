@@ -1,0 +1,312 @@
+"""A network in PyTorch that reads what a user wrote: pooled, counted, pointed at."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from companion.settings import BaseModelConfig
+from companion.users.memories import Memory, Text
+from companion.users.methods import FIRST_COUNT_WEIGHT, UserMemoryConfig
+
+from .base_model import BaseModel
+
+READERS = {"key", "value", "pool", "film", "trust", "vector_film", "vector_bias", "gate"}
+STILL = ("film", "vector_film", "vector_bias", "gate")  # start at zero, to change nothing at first
+TRUST = 32  # units of the network that says how much it trusts itself
+TINY = 1e-30  # below any probability: what has none keeps a finite logarithm
+
+
+class Read(NamedTuple):
+    """Text as the network has read it, a row for each position where a word comes."""
+
+    hidden: Tensor  # (positions, hidden): the state that the word came in
+    keys: Tensor  # (positions, key)
+    targets: Tensor  # (positions,): the word
+    message: Tensor  # (positions,): in which message
+    history: Tensor  # (messages,): in which history
+    lengths: Tensor  # (messages,): positions
+    bounds: list[int]  # (histories + 1,): where each history begins
+
+
+class Opened(NamedTuple):
+    """One user's memory and vector, made ready to predict from."""
+
+    keys: Tensor  # (positions, key)
+    tokens: Tensor  # (positions,)
+    pooled: Tensor  # (size,): the sum of all values, float64
+    counts: Tensor  # (word,)
+    film: Tensor | None  # (2 * hidden,)
+    bias: Tensor | None  # (word,)
+    vector: Tensor | None  # (vector,)
+
+
+class MemoryNetwork(BaseModel):
+    """The base model's network, which also reads what was remembered of whoever is typing.
+
+    Of every remembered position *i* it knows the word ``y_i`` that came and a key
+    ``k_i = W h_i``, of the hidden state that it came in.
+
+    - *Pooled*: a small network makes a value of each key and word; their mean scales and shifts
+      the last hidden state [1]_, as a user's vector does.
+    - *Counts*: ``a_w * log(1 + c_w / s_w)`` is added to the logit of each word, where ``c_w`` says
+      how often the user wrote it; ``a`` and ``s`` are learned.
+    - *Pointer* [2]_ [3]_: ``n_i = exp(b - |W h - k_i|^2)`` says how near the present state is to
+      each position, ``o = exp(g(h))`` how much the network trusts itself. A word has the
+      probability ``(sum of n_i where y_i is the word + o * p) / (sum of n_i + o)``, where ``p`` is
+      what the network expects: the more and the nearer the matches, the more they count.
+
+    Beside the memory there may be a learned vector of the user, with a prediction of its own from
+    the same recurrent layers; a gate ``sigmoid(u h)`` mixes the two.
+
+    Parameters
+    ----------
+    vocabulary_size : int
+    config : UserMemoryConfig
+    base : BaseModelConfig
+    seed : int
+
+    References
+    ----------
+    .. [1] Perez, E. et al. FiLM: Visual reasoning with a general conditioning layer. AAAI, 2018.
+    .. [2] Grave, E. et al. Improving neural language models with a continuous cache. ICLR, 2017.
+    .. [3] Merity, S. et al. Pointer sentinel mixture models. ICLR, 2017.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        config: UserMemoryConfig = UserMemoryConfig(),
+        base: BaseModelConfig = BaseModelConfig(),
+        seed: int = 0,
+    ) -> None:
+        self.reading = config
+        super().__init__(vocabulary_size, base, seed)
+
+    def read(self, text: Text) -> Read:
+        """Every message read once, as the base model reads it."""
+        inputs, inside = self._tensor(text.inputs), self._tensor(text.inside)
+        hidden = self.recurrent(self.dropout(self.embedding(inputs)))[0][inside]
+        arrays = (text.targets, text.message, text.history, text.lengths)
+        targets, message, history, lengths = map(self._tensor, arrays)
+        bounds = text.bounds.tolist()
+        return Read(hidden, self.keys_of(hidden), targets, message, history, lengths, bounds)
+
+    def log_likelihood(self, said: Read, known: Read, vectors: Tensor | None = None) -> Tensor:
+        """Log-probability of each word said, where so much is known, ``(positions,)``.
+
+        Parameters
+        ----------
+        said : Read
+            What is predicted.
+        known : Read
+            What is remembered, as many histories. Where it is `said` itself, and the settings do
+            not say otherwise, each message is left out of what may be read to predict it.
+        vectors : Tensor, optional
+            Of the user of each message said, ``(messages, vector)``.
+        """
+        left_out = said is known and self.reading.leave_out
+        film, bias = (
+            None if each is None else each[said.message]
+            for each in self._recalled(said, known, left_out)
+        )
+        found = log_prob(self.words(said.hidden, film, bias), said.targets)
+        if "pointer" in self.reading.ways:
+            found = self._pointed(found, said, known, left_out)
+        if vectors is None:
+            return found
+        guided = log_prob(self.guided(said.hidden, vectors[said.message]), said.targets)
+        return self.mixed(said.hidden, found[:, None], guided[:, None])[:, 0]
+
+    def keys_of(self, hidden: Tensor) -> Tensor:
+        """What the pointer compares, ``(..., key)``, of hidden states ``(..., hidden)``."""
+        return self.key(hidden) if self.reading.keeps_keys else hidden[..., :0]
+
+    def values(self, keys: Tensor, tokens: Tensor) -> Tensor:
+        """What is pooled of each remembered position, ``(positions, size)``."""
+        return self.value(torch.cat([keys, self.embedding.weight[tokens]], dim=-1))
+
+    def film_of(self, summed: Tensor, positions: Tensor) -> Tensor:
+        """Scales and shifts ``(rows, 2 * hidden)`` from sums of values ``(rows, size)``."""
+        mean = summed / positions.clamp(min=1)[:, None]
+        amount = torch.log1p(positions)[:, None] / 5
+        return self.film(self.pool(torch.cat([mean, amount], dim=-1)))
+
+    def bias_of(self, counts: Tensor) -> Tensor:
+        """What is added to the logits, ``(rows, word)``, for so many uses of each word."""
+        return self.count_weight * torch.log1p(counts * (-self.count_scale).exp())
+
+    def nearness(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """How near states are to remembered positions, ``(queries, positions)``, above 0."""
+        products = torch.addmm(
+            queries.square().sum(-1)[:, None] + keys.square().sum(-1), queries, keys.T, alpha=-2
+        )
+        return (self.level - products.clamp(min=0)).exp()
+
+    def own_weight(self, hidden: Tensor) -> Tensor:
+        """How much the network trusts itself, ``(...,)``, in units of nearness."""
+        return self.trust(hidden)[..., 0].exp()
+
+    def words(self, hidden: Tensor, film: Tensor | None, bias: Tensor | None) -> Tensor:
+        """Logits ``(positions, word)`` of states ``(positions, hidden)``; a row of `film` each."""
+        if film is not None:
+            scale, shift = film.chunk(2, dim=-1)
+            hidden = hidden * (1 + scale) + shift
+        logits = self._logits(hidden)
+        return logits if bias is None else logits + bias
+
+    def guided(self, hidden: Tensor, vectors: Tensor) -> Tensor:
+        """Logits ``(positions, word)`` of the side that reads vectors ``(positions, vector)``."""
+        return self.words(hidden, self.vector_film(vectors), self.vector_bias(vectors))
+
+    def mixed(self, hidden: Tensor, memory: Tensor, vector: Tensor) -> Tensor:
+        """Log-probabilities of both sides ``(positions, ...)``, mixed position by position."""
+        gate = self.gate(hidden)  # (positions, 1)
+        return torch.logaddexp(
+            functional.logsigmoid(gate) + memory, functional.logsigmoid(-gate) + vector
+        )
+
+    def open(self, memory: Memory, vector: Tensor | None = None) -> Opened:
+        """A user's memory made ready to predict from: one small pass over what is kept."""
+        empty = Opened(
+            keys=self.output.bias.new_zeros(0, memory.keys.shape[1]),
+            tokens=self._tensor(np.zeros(0, np.int64)),
+            pooled=self.output.bias.new_zeros(self.reading.size, dtype=torch.float64),
+            counts=self.output.bias.new_zeros(self.vocabulary_size),
+            film=None,
+            bias=None,
+            vector=vector,
+        )
+        return self.opened_further(empty, memory)
+
+    def opened_further(self, before: Opened, more: Memory) -> Opened:
+        """What was opened before, and these later messages: what it costs depends on them only."""
+        keys = self._tensor(more.keys).to(before.keys.dtype)
+        tokens = self._tensor(more.tokens.astype(np.int64))
+        pooled, counts, film, bias = before.pooled, before.counts, None, None
+        if "pooled" in self.reading.ways:
+            pooled = pooled + self.values(keys, tokens).double().sum(0)
+            positions = keys.new_tensor([len(before.tokens) + len(tokens)])
+            film = self.film_of(pooled.to(keys.dtype)[None], positions)[0]
+        if "counts" in self.reading.ways:
+            counts = counts + torch.bincount(tokens, minlength=len(counts))
+            bias = self.bias_of(counts)
+        keys, tokens = torch.cat([before.keys, keys]), torch.cat([before.tokens, tokens])
+        return Opened(keys, tokens, pooled, counts, film, bias, before.vector)
+
+    def predict(self, hidden: Tensor, opened: Opened) -> Tensor:
+        """Log-probabilities ``(positions, word)`` of states ``(positions, hidden)`` of one user."""
+        found = self.words(hidden, opened.film, opened.bias).log_softmax(-1)
+        if "pointer" in self.reading.ways and len(opened.tokens):
+            near, own = self.nearness(self.key(hidden), opened.keys), self.own_weight(hidden)
+            summed = (found.exp() * own[:, None]).index_add_(1, opened.tokens, near)
+            found = (summed + TINY).log() - (near.sum(1) + own).log()[:, None]
+        if opened.vector is None:
+            return found
+        guided = self.guided(hidden, opened.vector).log_softmax(-1)
+        return self.mixed(hidden, found, guided)
+
+    def attended(self, hidden: Tensor, opened: Opened) -> Tensor:
+        """Shares of the memory's prediction, ``(positions, remembered + 1)``; its own is last."""
+        own = self.own_weight(hidden)[:, None]
+        weights = torch.cat([self.nearness(self.key(hidden), opened.keys), own], dim=1)
+        return weights / weights.sum(1, keepdim=True)
+
+    def _recalled(
+        self, said: Read, known: Read, left_out: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Scales and shifts, and the bias of the words, for each message said."""
+        ways, histories = self.reading.ways, len(known.bounds) - 1
+        film = bias = None
+
+        def of_others(own: Tensor) -> Tensor:
+            """Sums over the history of each message said, from those of each message known."""
+            whole = own.new_zeros(histories, *own.shape[1:]).index_add(0, known.history, own)
+            whole = whole[said.history]
+            return whole - own if left_out else whole
+
+        if "pooled" in ways:
+            values = self.values(known.keys, known.targets)
+            own = values.new_zeros(len(known.lengths), values.shape[1])
+            summed = of_others(own.index_add(0, known.message, values))
+            film = self.film_of(summed, of_others(known.lengths.to(values.dtype)))
+        if "counts" in ways:
+            own = self.output.bias.new_zeros(len(known.lengths), self.vocabulary_size)
+            ones = own.new_ones(len(known.targets))
+            own.index_put_((known.message, known.targets), ones, accumulate=True)
+            bias = self.bias_of(of_others(own))
+        return film, bias
+
+    def _pointed(self, log_probs: Tensor, said: Read, known: Read, left_out: bool) -> Tensor:
+        """The network's own log-probabilities of the targets, mixed with what is pointed at."""
+        own, near, right = self.own_weight(said.hidden), [], []
+        for history in range(len(said.bounds) - 1):
+            here, there = (slice(*each.bounds[history : history + 2]) for each in (said, known))
+            nearness = self.nearness(said.keys[here], known.keys[there])  # (said, known)
+            if left_out:
+                nearness = nearness * (said.message[here, None] != known.message[there])
+            same = said.targets[here, None] == known.targets[there]
+            near.append(nearness.sum(1))
+            right.append((nearness * same).sum(1))
+        total, match = torch.cat(near), torch.cat(right)
+        return (match + own * log_probs.exp() + TINY).log() - (total + own).log()
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.output.bias.device)
+
+    def _build(self, config: BaseModelConfig) -> None:
+        """The base model's layers, and those of each way of reading."""
+        super()._build(config)
+        reading, hidden = self.reading, config.hidden
+        if reading.keeps_keys:
+            self.key = nn.Linear(hidden, reading.key, bias=False)
+        if "pooled" in reading.ways:
+            size = reading.size
+            self.value = nn.Sequential(
+                nn.Linear(reading.key + config.embedding, size),
+                nn.Tanh(),
+                nn.Linear(size, size),
+                nn.Tanh(),
+            )
+            self.pool = nn.Sequential(
+                nn.Linear(size + 1, size), nn.Tanh(), nn.Dropout(reading.dropout)
+            )
+            self.film = nn.Linear(size, 2 * hidden, bias=False)
+        if "counts" in reading.ways:
+            self.count_weight = nn.Parameter(torch.empty(self.vocabulary_size))
+            self.count_scale = nn.Parameter(torch.empty(self.vocabulary_size))
+        if "pointer" in reading.ways:
+            self.level = nn.Parameter(torch.empty(1))
+            self.trust = nn.Sequential(nn.Linear(hidden, TRUST), nn.Tanh(), nn.Linear(TRUST, 1))
+        if reading.embedding:
+            self.vector_film = nn.Linear(reading.embedding, 2 * hidden, bias=False)
+            self.vector_bias = nn.Linear(reading.embedding, self.vocabulary_size, bias=False)
+            self.gate = nn.Linear(hidden, 1)
+
+    @torch.no_grad()
+    def _initialize(self, generator: torch.Generator) -> None:
+        super()._initialize(generator)
+        for name, layer in self.named_modules():
+            if isinstance(layer, nn.Linear) and name.split(".")[0] in READERS:
+                nn.init.xavier_uniform_(layer.weight, generator=generator)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+        for name in STILL:
+            if hasattr(self, name):
+                nn.init.zeros_(self.get_parameter(f"{name}.weight"))
+        firsts = {"count_weight": FIRST_COUNT_WEIGHT, "count_scale": 0.0, "level": 0.0}
+        for name, first in firsts.items():
+            if hasattr(self, name):
+                nn.init.constant_(self.get_parameter(name), first)
+
+
+def log_prob(logits: Tensor, targets: Tensor) -> Tensor:
+    """Log-probability of each target, ``(positions,)``, from logits ``(positions, word)``."""
+    return -functional.cross_entropy(logits, targets, reduction="none")
+
+
+__all__ = ["MemoryNetwork", "Opened", "Read"]
