@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn, Protocol
 
 import keras
 import numpy as np
@@ -71,23 +71,50 @@ def train(
         If the loss or its gradient is not finite. The model keeps its best weights so far.
     """
     check_trainable(model, data)
-    steps = math.ceil(len(data.train) / config.batch_size)
+    return train_on(model, _Messages(data, config), config, progress)
+
+
+class Task(Protocol):
+    """What a model is trained to do: batches, in the order of each epoch, and their loss."""
+
+    signature: Any  # of what a batch holds, its sizes left open
+
+    def __len__(self) -> int:
+        """Batches of an epoch, at most."""
+
+    def epoch(self, number: int) -> Sequence[Any]:
+        """What stands in each batch of this epoch, from 0."""
+
+    def arrays(self, batch: Any) -> tuple[Any, Any]:
+        """What the model reads of a batch, and what it is to predict."""
+
+    def tokens(self, batch: Any) -> int:
+        """How many are predicted."""
+
+    def loss(self, targets: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
+        """Mean loss of a batch, in nats per token; fails where it is not finite."""
+
+    def validate(self, model: Any) -> float:
+        """Loss on text that is not trained on, in nats per token."""
+
+
+def train_on(
+    model: keras.Model, task: Task, config: TrainingConfig, progress: bool | None = None
+) -> History:
+    """Train a model on any task, as :func:`train` does on messages."""
+    total = config.epochs * len(task)
     _reseed(model, config.seed)
-    optimizer = _Adam(config, config.epochs * steps)
+    optimizer = _Adam(config, total)
     optimizer.build(model.trainable_variables)  # TensorFlow traces twice a step that makes weights
     # Without XLA, which compiles anew for every width of a batch and takes longer than it saves
-    model.compile(optimizer, _finite_loss, jit_compile=False)
-    with progress_bar(config.epochs * steps, "training", "batch", progress) as bar:
-        recorder = _Recorder(data, config, bar)
+    model.compile(optimizer, task.loss, jit_compile=False)
+    with progress_bar(total, "training", "batch", progress) as bar:
+        recorder = _Recorder(task, config, bar)
         try:
-            model.fit(
-                _batches(data.train, lambda: _all_epochs(data.train.lengths, config)),
-                epochs=config.epochs,
-                steps_per_epoch=steps,
-                shuffle=False,
-                callbacks=[recorder],
-                verbose=0,
-            )
+            for epoch in range(config.epochs):  # one by one: they may differ in their batches
+                _fit(model, task, epoch, recorder)
+                if model.stop_training:
+                    break
         except KeyboardInterrupt:
             recorder.history.interrupted = True
             _log.warning("training was interrupted: the best weights so far are kept")
@@ -112,9 +139,9 @@ def evaluate(model: keras.Model, corpus: Corpus) -> float:
         model.compile(loss=_finite_loss, jit_compile=False)
     order = epoch_batches(corpus.lengths, EVALUATION_BATCH, seed=0, epoch=0, pool=len(corpus))
     losses = _Losses()
-    batches = _batches(corpus, lambda: order)
+    batches = _stream(order, lambda messages: _arrays(corpus, messages), _Messages.signature)
     model.evaluate(batches, steps=len(order), callbacks=[losses], verbose=0)
-    return losses.mean(corpus, order)
+    return losses.mean([_tokens(corpus, messages) for messages in order])
 
 
 class _Rate(keras.optimizers.schedules.LearningRateSchedule):
@@ -203,10 +230,9 @@ class _Losses(keras.callbacks.Callback):
         """Note the loss."""
         self.losses.append(float((logs or {})["loss"]))
 
-    def mean(self, corpus: Corpus, order: list[np.ndarray]) -> float:
-        """Mean over the tokens of the last batches, which were these."""
-        tokens = [corpus.lengths[messages].sum() + len(messages) for messages in order]
-        return float(np.average(self.losses[-len(order) :], weights=tokens))
+    def mean(self, tokens: list[int]) -> float:
+        """Mean over all tokens of the last batches, which had so many."""
+        return float(np.average(self.losses[-len(tokens) :], weights=tokens))
 
 
 class _Recorder(_Losses):
@@ -216,9 +242,9 @@ class _Recorder(_Losses):
     itself, not after Ctrl-C.
     """
 
-    def __init__(self, data: Split, config: TrainingConfig, bar: Any) -> None:
+    def __init__(self, task: Task, config: TrainingConfig, bar: Any) -> None:
         super().__init__()
-        self.data, self.config, self.bar = data, config, bar
+        self.task, self.config, self.bar = task, config, bar
         self.history = History(steps=self.losses)
         self.best: list[np.ndarray] = []
         self.start = time.perf_counter()
@@ -234,9 +260,8 @@ class _Recorder(_Losses):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Validate, and keep the weights if they are the best so far."""
-        history, train = self.history, self.data.train
-        loss = evaluate(self.model, self.data.validation)
-        history.training.append(self.mean(train, _order(train.lengths, self.config, epoch)))
+        history, loss = self.history, self.task.validate(self.model)
+        history.training.append(self.mean([*map(self.task.tokens, self.task.epoch(epoch))]))
         history.seconds.append(time.perf_counter() - self.start)
         history.validation.append(loss)
         if history.best_epoch == epoch:
@@ -266,32 +291,74 @@ class _Recorder(_Losses):
         )
 
 
-def _batches(corpus: Corpus, order: Callable[[], Iterable[np.ndarray]]) -> tf.data.Dataset:
-    """Padded batches of a corpus in this order.
+class _Messages:
+    """The task of predicting messages, whoever wrote them, each by itself."""
+
+    signature = ((_TOKENS, _USERS), _TOKENS)
+
+    def __init__(self, data: Split, config: TrainingConfig) -> None:
+        self.data, self.config = data, config
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.data.train) / self.config.batch_size)
+
+    def epoch(self, number: int) -> Sequence[np.ndarray]:
+        """In the order that the twins share."""
+        size, seed, pool = self.config.batch_size, self.config.seed, self.config.pool
+        return epoch_batches(self.data.train.lengths, size, seed, number, pool)
+
+    def arrays(self, batch: np.ndarray) -> tuple[Any, Any]:
+        return _arrays(self.data.train, batch)
+
+    def tokens(self, batch: np.ndarray) -> int:
+        return _tokens(self.data.train, batch)
+
+    def loss(self, targets: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
+        return _finite_loss(targets, predicted)
+
+    def validate(self, model: keras.Model) -> float:
+        return evaluate(model, self.data.validation)
+
+
+def _arrays(corpus: Corpus, messages: np.ndarray) -> tuple[Any, Any]:
+    """Tokens ``(batch, time)`` and users ``(batch,)``, and targets ``(batch, time)``."""
+    inputs, targets = corpus.padded(messages)
+    return (inputs, corpus.users[messages]), targets
+
+
+def _tokens(corpus: Corpus, messages: np.ndarray) -> int:
+    """Targets of these messages, their ends included."""
+    return int(corpus.lengths[messages].sum()) + len(messages)
+
+
+def _fit(model: keras.Model, task: Task, epoch: int, recorder: _Recorder) -> None:
+    """One epoch."""
+    order = task.epoch(epoch)
+    model.fit(
+        _stream(order, task.arrays, task.signature),
+        initial_epoch=epoch,
+        epochs=epoch + 1,
+        steps_per_epoch=len(order),
+        shuffle=False,
+        callbacks=[recorder],
+        verbose=0,
+    )
+
+
+def _stream(
+    order: Sequence[Any], arrays: Callable[[Any], tuple[Any, Any]], signature: Any
+) -> tf.data.Dataset:
+    """Batches in this order.
 
     Not a ``keras.utils.PyDataset``: Keras derives the shapes of all its batches from the first
-    two, and fails at the third where those happen to be of one width.
+    two, and fails at the third where those happen to be of one width. The signature leaves widths
+    open: the training step is traced once, not once for every width.
     """
 
-    def stream() -> Iterator[tuple[tuple[np.ndarray, np.ndarray], np.ndarray]]:
-        for messages in order():
-            inputs, targets = corpus.padded(messages)
-            yield (inputs, corpus.users[messages]), targets
+    def stream() -> Iterator[tuple[Any, Any]]:
+        yield from map(arrays, order)
 
-    # Widths left open: the training step is traced once, not once for every width
-    signature = ((_TOKENS, _USERS), _TOKENS)
     return tf.data.Dataset.from_generator(stream, output_signature=signature).prefetch(2)
-
-
-def _all_epochs(lengths: np.ndarray, config: TrainingConfig) -> Iterator[np.ndarray]:
-    """The batches of every epoch, one after the other."""
-    for epoch in range(config.epochs):
-        yield from _order(lengths, config, epoch)
-
-
-def _order(lengths: np.ndarray, config: TrainingConfig, epoch: int) -> list[np.ndarray]:
-    """The batches of one epoch, in the order that the twins share."""
-    return epoch_batches(lengths, config.batch_size, config.seed, epoch, config.pool)
 
 
 def _reseed(model: keras.Model, seed: int) -> None:
