@@ -15,7 +15,7 @@ from companion.checks import check_trainable
 from companion.corpora import Corpus, Split
 from companion.history import History
 from companion.settings import TrainingConfig
-from companion.users.memories import Text, batches, pieces, together
+from companion.users.cutting import Text, batches, pieces, together
 from companion.users.methods import STORED, FittingConfig, UserMemoryConfig
 from companion.users.stacks import own_messages
 from companion.users.states import first_vectors, rows_of

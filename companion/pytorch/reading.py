@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from companion.settings import BaseModelConfig
-from companion.users.memories import Memory, Text
+from companion.users.cutting import Text
+from companion.users.memories import Memory
 from companion.users.methods import FIRST_COUNT_WEIGHT, UserMemoryConfig
 
 from .base_model import BaseModel

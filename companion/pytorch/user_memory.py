@@ -19,10 +19,11 @@ from companion.corpora.vocabulary import BEGIN, END
 from companion.history import History
 from companion.keeping import files
 from companion.settings import BaseModelConfig, TrainingConfig
+from companion.users import cutting, stacks, states
 from companion.users import memories as kept_memories
-from companion.users import stacks, states
+from companion.users.cutting import Text
 from companion.users.lifecycle import Life, check_text
-from companion.users.memories import Memories, Memory, Text
+from companion.users.memories import Memories, Memory
 from companion.users.methods import (
     USER_MEMORY_TRAINING,
     FittingConfig,
@@ -154,10 +155,10 @@ class UserMemory(nn.Module):
         check_text(self.vocabulary, self.vocabulary_size, corpus)
         found: dict[int, Memory] = {}
         with evaluating(self):
-            for histories in kept_memories.together(corpus):
+            for histories in cutting.together(corpus):
                 text = Text.of(corpus, histories)
                 keys = self.network.read(text).keys.half().cpu().numpy()
-                found |= self._split(text, keys)
+                found |= kept_memories.split(text, keys, self.vocabulary_size)
         return Memories(fingerprint(self), found).last(self.network.reading.last)
 
     def states(self) -> Memories:
@@ -232,17 +233,6 @@ class UserMemory(nn.Module):
             keys = self.network.keys_of(hidden).half().cpu().numpy()
         tokens = kept_memories.as_kept(np.r_[words, END], self.vocabulary_size)
         return Memory(tokens, np.array([len(tokens)], np.int32), keys)
-
-    def _split(self, text: Text, keys: np.ndarray) -> dict[int, Memory]:
-        """The memory of each history of a text that was read."""
-        tokens = kept_memories.as_kept(text.targets, self.vocabulary_size)
-        found = {}
-        for history, (start, end) in enumerate(zip(text.bounds, text.bounds[1:], strict=False)):
-            own = text.history == history
-            lengths = text.lengths[own].astype(np.int32)
-            user = int(text.users[own][0])
-            found[user] = Memory(tokens[start:end], lengths, keys[start:end])
-        return found
 
     def _opened_for(self, users: np.ndarray | None, messages: int) -> list[Opened]:
         """The opened memory of each message's user; nobody's, where no users are given."""
@@ -333,7 +323,7 @@ def from_base(
         for name, weight in base.named_parameters():
             network.get_parameter(name).copy_(weight)
         if "counts" in config.ways:
-            network.count_scale.copy_(torch.from_numpy(kept_memories.first_scale(text)))
+            network.count_scale.copy_(torch.from_numpy(cutting.first_scale(text)))
     return network.to(base.output.bias.device)
 
 
@@ -452,6 +442,7 @@ LIFE = Life(
         base_model,
         training_loop,
         kept_memories,
+        cutting,
         stacks,
         states,
     ),

@@ -1,26 +1,25 @@
-"""What users wrote, as a network remembers it: kept, cut, forgotten; knows no framework."""
+"""What users wrote, as a network remembers it: kept, joined, bounded, forgotten."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
 from companion.checks import check_ids
-from companion.corpora import PADDING, Corpus
+from companion.corpora import PADDING
 from companion.corpora.vocabulary import END
 from companion.keeping import files
 
-from .methods import FIRST_COUNT_STRENGTH, STORED
-from .stacks import own_messages
+from .cutting import Text
+from .methods import STORED
 from .states import PersonalStates, check_ascending, state_file
 
 KIND = "memory of a user"
-TOGETHER = 8192  # positions of the text that is read at once where nothing is trained
 SMALL = 2**16  # vocabularies below take two bytes a word
 
 
@@ -280,131 +279,20 @@ def load_memories(
     return Memories(model, found)
 
 
-@dataclass(frozen=True, eq=False)
-class Text:
-    """Messages of some histories, as they are read and predicted.
-
-    Parameters
-    ----------
-    inputs : np.ndarray
-        What the network reads, ``(messages, time)`` int32, histories one after the other.
-    inside : np.ndarray
-        Where there is something to predict, no padding, ``(messages, time)`` bool.
-    targets : np.ndarray
-        The words that come there, row by row, ``(positions,)`` int64.
-    message : np.ndarray
-        In which message each stands, ``(positions,)`` int64.
-    history : np.ndarray
-        To which history each message belongs, ``(messages,)`` int64.
-    users : np.ndarray
-        Who wrote each message, ``(messages,)`` int64.
-    bounds : np.ndarray
-        Where the positions of each history begin, and where the last ends,
-        ``(histories + 1,)`` int64.
-    """
-
-    inputs: np.ndarray
-    inside: np.ndarray
-    targets: np.ndarray
-    message: np.ndarray
-    history: np.ndarray
-    users: np.ndarray
-    bounds: np.ndarray
-
-    @classmethod
-    def of(cls, corpus: Corpus, histories: Sequence[np.ndarray]) -> Text:
-        """The messages at these places of `corpus`, one array a history."""
-        messages = np.concatenate(histories).astype(np.int64)
-        inputs, targets = corpus.padded(messages)
-        inside = targets != PADDING
-        sizes = [len(own) for own in histories]
-        history = np.repeat(np.arange(len(histories)), sizes)
-        positions = np.bincount(history, inside.sum(axis=1), minlength=len(histories))
-        return cls(
-            inputs,
-            inside,
-            targets[inside].astype(np.int64),
-            np.nonzero(inside)[0],
-            history,
-            corpus.users[messages].astype(np.int64),
-            np.r_[0, np.cumsum(positions)].astype(np.int64),
-        )
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Positions of each message, ``(messages,)``."""
-        return self.inside.sum(axis=1)
-
-
-def pieces(
-    corpus: Corpus, rng: np.random.Generator, cut: float, shortest: int, longest: int
-) -> list[np.ndarray]:
-    """All messages, each once, in pieces of histories: as if each piece were all a user wrote.
-
-    Parameters
-    ----------
-    corpus : Corpus
-    rng : np.random.Generator
-    cut : float
-        Share of the histories that are cut into pieces of a random size, from `shortest` to the
-        whole, each order of magnitude as probable as another.
-    shortest, longest : int
-        Messages in a piece; a history with more than `longest` is cut in any case.
-
-    Returns
-    -------
-    list of np.ndarray
-        Places in `corpus`, an array a piece; in random order within a history.
-    """
-    found = []
-    for own in own_messages(corpus, corpus.active_users):
-        size = min(len(own), longest)
-        if rng.random() < cut and size > shortest:
-            size = round(math.exp(rng.uniform(math.log(shortest), math.log(size))))
-        found += np.array_split(rng.permutation(own), math.ceil(len(own) / size))
-    return found
-
-
-def batches(
-    found: Sequence[np.ndarray], rng: np.random.Generator, count: int
-) -> Iterator[list[np.ndarray]]:
-    """The pieces in random order, in `count` batches (or fewer) of about as many messages each."""
-    order = rng.permutation(len(found))
-    sizes = np.array([len(found[place]) for place in order])
-    batch = (np.cumsum(sizes) - sizes) * count // sizes.sum()
-    for number in np.unique(batch):
-        yield [found[place] for place in order[batch == number]]
-
-
-def together(corpus: Corpus, positions: int = TOGETHER) -> Iterator[list[np.ndarray]]:
-    """Whole histories, some at a time, of no more than `positions` together where they can be."""
-    batch: list[np.ndarray] = []
-    size = 0
-    for own in own_messages(corpus, corpus.active_users):
-        more = int((corpus.lengths[own] + 1).sum())
-        if batch and size + more > positions:
-            yield batch
-            batch, size = [], 0
-        batch, size = [*batch, own], size + more
-    if batch:
-        yield batch
-
-
 def empty(key: int, words: int) -> Memory:
     """A memory of nothing, with keys of so many numbers."""
     tokens = as_kept(np.zeros(0, np.int64), words)
     return Memory(tokens, np.zeros(0, np.int32), np.zeros((0, key), STORED))
 
 
-def first_scale(text: Corpus) -> np.ndarray:
-    """Logarithm of how many uses of each word count as much as none, before training, ``(word,)``.
-
-    In proportion to how frequent the word is in `text`: a rare one says more of its user.
-    """
-    words = np.concatenate([text.words(message) for message in range(len(text))])
-    counts = np.bincount(words, minlength=len(text.vocabulary)) + 0.5
-    counts[END] += len(text)
-    return np.log(FIRST_COUNT_STRENGTH * counts / counts.sum()).astype(np.float32)
+def split(text: Text, keys: np.ndarray, words: int) -> dict[int, Memory]:
+    """The memory of each history of a text that was read, by user id: these are the keys of it."""
+    tokens, found = as_kept(text.targets, words), {}
+    for history, (start, end) in enumerate(pairwise(text.bounds)):
+        own = text.history == history
+        memory = Memory(tokens[start:end], text.lengths[own].astype(np.int32), keys[start:end])
+        found[int(text.users[own][0])] = memory
+    return found
 
 
 def as_kept(tokens: np.ndarray, words: int) -> np.ndarray:
@@ -430,13 +318,9 @@ def check_message(message: Sequence[int] | np.ndarray, words: int) -> np.ndarray
 __all__ = [
     "Memories",
     "Memory",
-    "Text",
     "as_kept",
-    "batches",
     "check_message",
     "empty",
-    "first_scale",
     "load_memories",
-    "pieces",
-    "together",
+    "split",
 ]
