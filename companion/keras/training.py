@@ -210,9 +210,14 @@ class _Adam(LateEpsilonAdam):
 _LOSS, _NORM = "loss", "norm of the gradient"
 
 
+def finite_loss(loss: tf.Tensor) -> tf.Tensor:
+    """The loss; training stops where it is not finite."""
+    return tf.debugging.check_numerics(loss, _LOSS)
+
+
 def _finite_loss(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """The masked loss, in the order of Keras; fails where it is not finite."""
-    return tf.debugging.check_numerics(masked_loss(logits, targets), _LOSS)
+    return finite_loss(masked_loss(logits, targets))
 
 
 class _Losses(keras.callbacks.Callback):

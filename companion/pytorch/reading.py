@@ -199,7 +199,7 @@ class MemoryNetwork(BaseModel):
         keys, tokens = torch.cat([before.keys, keys]), torch.cat([before.tokens, tokens])
         return Opened(keys, tokens, pooled, counts, film, bias, before.vector)
 
-    def predict(self, hidden: Tensor, opened: Opened) -> Tensor:
+    def prediction(self, hidden: Tensor, opened: Opened) -> Tensor:
         """Log-probabilities ``(positions, word)`` of states ``(positions, hidden)`` of one user."""
         found = self.words(hidden, opened.film, opened.bias).log_softmax(-1)
         if "pointer" in self.reading.ways and len(opened.tokens):

@@ -97,7 +97,7 @@ class UserMemory(nn.Module):
             found = hidden.new_empty(*ids.shape, self.vocabulary_size)
             for opened, messages in _alike(rows):
                 flat = hidden[messages].flatten(0, 1)
-                predicted = network.predict(flat, opened)
+                predicted = network.prediction(flat, opened)
                 found[messages] = predicted.unflatten(0, (len(messages), -1))
             return found.cpu().numpy()
 
@@ -117,7 +117,7 @@ class UserMemory(nn.Module):
         with evaluating(self):
             after = self.network._advance(self.network.embedding(ids), tuple(before))
             hidden = after[0][-1]  # (batch, hidden)
-            found = [self.network.predict(hidden[i : i + 1], row) for i, row in enumerate(rows)]
+            found = [self.network.prediction(hidden[i : i + 1], row) for i, row in enumerate(rows)]
             return torch.cat(found).cpu().numpy(), (*after, rows)
 
     def attention(self, tokens: np.ndarray, user: int) -> np.ndarray:
