@@ -15,7 +15,7 @@ from companion.users.cutting import Text
 from companion.users.memories import Memory
 from companion.users.methods import FIRST_COUNT_WEIGHT, UserMemoryConfig
 
-from .base_model import BaseModel
+from .base_model import BaseModel, State
 
 GUIDES = "vector_film", "vector_bias"  # what reads the learned vector
 TRUST = 32  # units of the network that says how much it trusts itself
@@ -268,6 +268,18 @@ class MemoryNetwork(BaseModel):
     @tf.function(reduce_retracing=True)
     def _hidden(self, tokens: tf.Tensor) -> tf.Tensor:
         return self._states(tokens)
+
+    @tf.function(reduce_retracing=True)
+    def _keys(self, tokens: tf.Tensor) -> tf.Tensor:
+        return self.keys_of(self._states(tokens))
+
+    @tf.function(reduce_retracing=True)
+    def _advance_once(self, tokens: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
+        return self._advance(self.embedding(tokens), state)
+
+    @tf.function(reduce_retracing=True)
+    def _attended(self, hidden: tf.Tensor, opened: Opened) -> tf.Tensor:
+        return self.attended(hidden, opened)
 
     @tf.function(reduce_retracing=True)
     def _prediction(self, hidden: tf.Tensor, opened: Opened) -> tf.Tensor:
