@@ -188,14 +188,14 @@ class UserMemory(nn.Module):
         """
         user = int(check_ids("user", [user], None, ndim=1)[0])
         words = kept_memories.check_message(message, self.vocabulary_size)
-        more = self._read_one(words)
         before, last = self.memories.of_users.get(user), self.network.reading.last
-        after = more if before is None else before.joined(more)
         opened = self._opened.pop(user, None)
-        self.memories = self.memories.with_user(user, after.last(last))
-        if opened is not None and (last is None or len(after.tokens) <= last):
-            with evaluating(self.network):
+        with evaluating(self.network):
+            more = self._read_one(words)
+            after = more if before is None else before.joined(more)
+            if opened is not None and (last is None or len(after.tokens) <= last):
                 self._opened[user] = self.network.opened_further(opened, more)
+        self.memories = self.memories.with_user(user, after.last(last))
 
     def forget(self, user: int, message: Sequence[int] | np.ndarray) -> None:
         """Take a message out: what is left is the model that never saw it.
@@ -220,11 +220,10 @@ class UserMemory(nn.Module):
 
     def _read_one(self, words: np.ndarray) -> Memory:
         """A memory of one message."""
-        ids = self.network._tokens(np.insert(words, 0, BEGIN)[None], ndim=2)
-        with evaluating(self.network):
-            hidden = self.network.recurrent(self.network.embedding(ids))[0][0]
-            keys = self.network.keys_of(hidden).half().cpu().numpy()
-        tokens = kept_memories.as_kept(np.append(words, END), self.vocabulary_size)
+        ids = self.network._tokens(np.concatenate([[BEGIN], words])[None], ndim=2)
+        hidden = self.network.recurrent(self.network.embedding(ids))[0][0]  # (step, hidden)
+        keys = self.network.keys_of(hidden).half().cpu().numpy()
+        tokens = kept_memories.as_kept(np.concatenate([words, [END]]), self.vocabulary_size)
         return Memory(tokens, np.array([len(tokens)], np.int32), keys)
 
     def _opened_for(self, users: np.ndarray | None, messages: int) -> list[Opened]:
