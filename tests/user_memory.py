@@ -451,12 +451,10 @@ def by_hand(weights, hidden, memory):
     bias = weights["count weight"] * np.log1p(counts / np.exp(weights["count scale"]))
     guided = (hidden * (1 + scale) + shift) @ weights["projection"]
     own = np.exp(log_softmax(guided @ weights["embedding"].T + weights["words"] + bias))
-    query = hidden @ weights["key"]
-    near = np.exp(weights["level"] - ((query - memory.keys) ** 2).sum(1))
-    trust = np.tanh(hidden @ weights["trust in"] + weights["trust in bias"])
-    trust = np.exp(trust @ weights["trust out"] + weights["trust out bias"])[0]
+    asked = hidden @ weights["ask"] + weights["ask bias"]
+    near = np.exp(-((asked[:-1] - memory.keys) ** 2).sum(1) - asked[-1])
     pointed = np.bincount(memory.tokens, near, minlength=SIZE)
-    return np.log((pointed + trust * own) / (near.sum() + trust))
+    return np.log((pointed + own) / (near.sum() + 1))
 
 
 def test_the_prediction_equals_the_equations_written_out(twin, model):

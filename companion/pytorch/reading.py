@@ -17,9 +17,8 @@ from companion.users.methods import FIRST_COUNT_WEIGHT, UserMemoryConfig
 
 from .base_model import BaseModel
 
-READERS = {"key", "value", "pool", "film", "trust", "vector_film", "vector_bias"}
+READERS = {"ask", "value", "pool", "film", "vector_film", "vector_bias"}
 STILL = ("film", "vector_film", "vector_bias")  # start at zero, to change nothing at first
-TRUST = 32  # units of the network that says how much it trusts itself
 FARTHEST = 50.0  # squared distance: beyond, numbers become so small that processors slow down
 TINY = 1e-30  # below any probability: what has none keeps a finite logarithm
 
@@ -28,6 +27,7 @@ class Read(NamedTuple):
     """Text as the network has read it, a row for each position where a word comes."""
 
     hidden: Tensor  # (positions, hidden): the state that the word came in
+    asked: Tensor  # (positions, key + 1): what it asks of a memory
     keys: Tensor  # (positions, key)
     targets: Tensor  # (positions,): the word
     message: Tensor  # (positions,): in which message
@@ -43,7 +43,7 @@ class Opened(NamedTuple):
     tokens: Tensor  # (positions,)
     pooled: Tensor  # (size,): the sum of all values, float64
     counts: Tensor  # (word,)
-    level: Tensor  # (positions,)
+    squares: Tensor  # (positions,): of the keys
     scale: Tensor  # (hidden,): times the last hidden state
     shift: Tensor  # (hidden,): added to it
     bias: Tensor  # (word,): of the output layer
@@ -53,17 +53,17 @@ class Opened(NamedTuple):
 class MemoryNetwork(BaseModel):
     """The base model's network, which also reads what was remembered of whoever is typing.
 
-    Of every remembered position *i* it knows the word ``y_i`` that came and a key
-    ``k_i = W h_i``, of the hidden state that it came in.
+    Of every remembered position *i* it knows the word ``y_i`` that came and a key ``k_i = W h_i``
+    of the hidden state that it came in.
 
     - *Pooled*: a small network makes a value of each key and word; their mean scales and shifts
       the last hidden state [1]_, as a user's vector does.
     - *Counts*: ``a_w * log(1 + c_w / s_w)`` is added to the logit of each word, where ``c_w`` says
       how often the user wrote it; ``a`` and ``s`` are learned.
-    - *Pointer* [2]_ [3]_: ``n_i = exp(b - |W h - k_i|^2 - g(h))`` says how near the present state
-      is to each position, in units of how much the network trusts itself. A word has the
-      probability ``(sum of n_i where y_i is the word + p) / (sum of n_i + 1)``, where ``p`` is what
-      the network expects: the more and the nearer the matches, the more they count.
+    - *Pointer* [2]_ [3]_: ``n_i = exp(-|W h - k_i|^2 - g h)`` says how near the present state is to
+      each position, in units of how much the network trusts itself. A word has the probability
+      ``(sum of n_i where y_i is the word + p) / (sum of n_i + 1)``, where ``p`` is what the network
+      expects: the more and the nearer the matches, the more they count.
 
     Beside the memory there may be a learned vector of the user, with a prediction of its own from
     the same recurrent layers. The two are mixed in fixed shares, and each has its own loss in
@@ -102,7 +102,9 @@ class MemoryNetwork(BaseModel):
         arrays = (text.targets, text.message, text.history, text.lengths)
         targets, message, history, lengths = map(self._tensor, arrays)
         bounds = text.bounds.tolist()
-        return Read(hidden, self.keys_of(hidden), targets, message, history, lengths, bounds)
+        asked = self.asked(hidden)
+        keys = asked[:, :-1]
+        return Read(hidden, asked, keys, targets, message, history, lengths, bounds)
 
     def log_likelihood(self, said: Read, known: Read) -> Tensor:
         """Log-probability of each word said, where so much is known, ``(positions,)``.
@@ -127,9 +129,14 @@ class MemoryNetwork(BaseModel):
         """Log-probability of each target by the side that reads vectors, ``(positions,)``."""
         return log_prob(self.guided(hidden, vectors), targets)
 
-    def keys_of(self, hidden: Tensor) -> Tensor:
-        """What the pointer compares, ``(..., key)``, of hidden states ``(..., hidden)``."""
-        return self.key(hidden) if self.reading.keeps_keys else hidden[..., :0]
+    def asked(self, hidden: Tensor) -> Tensor:
+        """What states ask of a memory: a key, and how far they trust themselves, ``(..., key + 1)``.
+
+        Nothing, where nobody looks at keys: a single zero.
+        """
+        if self.reading.keeps_keys:
+            return self.ask(hidden)
+        return hidden.new_zeros(*hidden.shape[:-1], 1)
 
     def values(self, keys: Tensor, tokens: Tensor) -> Tensor:
         """What is pooled of each remembered position, ``(positions, size)``."""
@@ -145,28 +152,23 @@ class MemoryNetwork(BaseModel):
         """What is added to the logits, ``(rows, word)``, for so many uses of each word."""
         return self.count_weight * torch.log1p(counts * (-self.count_scale).exp())
 
-    def nearness(
-        self, queries: Tensor, trust: Tensor, keys: Tensor, level: Tensor | None = None
-    ) -> Tensor:
-        """How near states are to remembered positions, ``(queries, positions)``, above 0.
+    def nearness(self, asked: Tensor, keys: Tensor, squares: Tensor | None = None) -> Tensor:
+        """How near states are to remembered positions, ``(states, positions)``, above 0.
 
         Parameters
         ----------
-        queries, keys : Tensor
-            What :meth:`keys_of` gives for the states, and gave for the positions.
-        trust : Tensor
-            What ``self.trust`` gives for the states, ``(queries, 1)``: its exponential is the unit.
-        level : Tensor, optional
-            What :meth:`level_of` gives for `keys`, where it is known already.
+        asked : Tensor
+            What :meth:`asked` gives for the states, ``(states, key + 1)``.
+        keys : Tensor
+            Of the positions, ``(positions, key)``.
+        squares : Tensor, optional
+            What :func:`squares_of` gives for `keys`, where it is known already.
         """
-        level = self.level_of(keys) if level is None else level
-        exponent = torch.addmm(level, queries, keys.T, alpha=2)
-        exponent = exponent - (trust + queries.square().sum(-1, keepdim=True))
+        squares = squares_of(keys) if squares is None else squares
+        queries, trust = asked[:, :-1], asked[:, -1:]
+        exponent = torch.addmm(squares, queries, keys.T, beta=-1, alpha=2)
+        exponent -= squares_of(queries)[:, None] + trust
         return exponent.clamp(min=-FARTHEST).exp()
-
-    def level_of(self, keys: Tensor) -> Tensor:
-        """Exponents of nearness ``(positions,)`` as far as they depend on the keys alone."""
-        return self.level - keys.square().sum(-1)
 
     def words(self, hidden: Tensor, film: Tensor | None, bias: Tensor | None) -> Tensor:
         """Logits ``(positions, word)`` of states ``(positions, hidden)``; a row of `film` each."""
@@ -201,7 +203,7 @@ class MemoryNetwork(BaseModel):
             tokens=self._tensor(np.zeros(0, np.int64)),
             pooled=bias.new_zeros(self.reading.size, dtype=torch.float64),
             counts=bias.new_zeros(self.vocabulary_size),
-            level=bias.new_zeros(0),
+            squares=bias.new_zeros(0),
             scale=bias.new_ones(hidden),
             shift=bias.new_zeros(hidden),
             bias=bias,
@@ -225,7 +227,7 @@ class MemoryNetwork(BaseModel):
             counts = before.counts + torch.bincount(words, minlength=len(before.counts))
             found = found._replace(counts=counts, bias=self.output.bias + self.bias_of(counts))
         if self.points:
-            found = found._replace(level=torch.cat([before.level, self.level_of(new)]))
+            found = found._replace(squares=torch.cat([before.squares, squares_of(new)]))
         return found
 
     def predict(self, hidden: Tensor, opened: Opened) -> Tensor:
@@ -238,8 +240,7 @@ class MemoryNetwork(BaseModel):
             read = functional.linear(read, self.projection.weight)
         logits = functional.linear(read, self.output.weight, opened.bias)
         if self.points and len(opened.tokens):
-            trust = self.trust(hidden)
-            near = self.nearness(self.key(hidden), trust, opened.keys, opened.level)
+            near = self.nearness(self.ask(hidden), opened.keys, opened.squares)
             found = logits.softmax(-1).index_add_(1, opened.tokens, near).add_(TINY).log_()
             found -= near.sum(1, keepdim=True).log1p_()
         else:
@@ -250,7 +251,7 @@ class MemoryNetwork(BaseModel):
 
     def attended(self, hidden: Tensor, opened: Opened) -> Tensor:
         """Shares of the memory's prediction, ``(positions, remembered + 1)``; its own is last."""
-        near = self.nearness(self.key(hidden), self.trust(hidden), opened.keys, opened.level)
+        near = self.nearness(self.ask(hidden), opened.keys, opened.squares)
         weights = functional.pad(near, (0, 1), value=1.0)
         return weights / weights.sum(1, keepdim=True)
 
@@ -281,10 +282,10 @@ class MemoryNetwork(BaseModel):
 
     def _pointed(self, log_probs: Tensor, said: Read, known: Read, left_out: bool) -> Tensor:
         """The network's own log-probabilities of the targets, mixed with what is pointed at."""
-        trust, near, right = self.trust(said.hidden), [], []
+        near, right = [], []
         for history in range(len(said.bounds) - 1):
             here, there = (slice(*each.bounds[history : history + 2]) for each in (said, known))
-            nearness = self.nearness(said.keys[here], trust[here], known.keys[there])
+            nearness = self.nearness(said.asked[here], known.keys[there])
             if left_out:
                 nearness = nearness * (said.message[here, None] != known.message[there])
             same = said.targets[here, None] == known.targets[there]
@@ -300,7 +301,7 @@ class MemoryNetwork(BaseModel):
         super()._build(config)
         reading, hidden = self.reading, config.hidden
         if reading.keeps_keys:
-            self.key = nn.Linear(hidden, reading.key, bias=False)
+            self.ask = nn.Linear(hidden, reading.key + 1)
         if "pooled" in reading.ways:
             size = reading.size
             self.value = nn.Sequential(
@@ -316,9 +317,6 @@ class MemoryNetwork(BaseModel):
         if "counts" in reading.ways:
             self.count_weight = nn.Parameter(torch.empty(self.vocabulary_size))
             self.count_scale = nn.Parameter(torch.empty(self.vocabulary_size))
-        if self.points:
-            self.level = nn.Parameter(torch.empty(1))
-            self.trust = nn.Sequential(nn.Linear(hidden, TRUST), nn.Tanh(), nn.Linear(TRUST, 1))
         if reading.embedding:
             self.vector_film = nn.Linear(reading.embedding, 2 * hidden, bias=False)
             self.vector_bias = nn.Linear(reading.embedding, self.vocabulary_size, bias=False)
@@ -334,10 +332,15 @@ class MemoryNetwork(BaseModel):
         for name in STILL:
             if hasattr(self, name):
                 nn.init.zeros_(self.get_parameter(f"{name}.weight"))
-        firsts = {"count_weight": FIRST_COUNT_WEIGHT, "count_scale": 0.0, "level": 0.0}
+        firsts = {"count_weight": FIRST_COUNT_WEIGHT, "count_scale": 0.0}
         for name, first in firsts.items():
             if hasattr(self, name):
                 nn.init.constant_(self.get_parameter(name), first)
+
+
+def squares_of(keys: Tensor) -> Tensor:
+    """Squared length of each key, ``(positions,)``."""
+    return keys.square().sum(-1)
 
 
 def log_prob(logits: Tensor, targets: Tensor) -> Tensor:

@@ -220,9 +220,9 @@ class UserMemory(nn.Module):
 
     def _read_one(self, words: np.ndarray) -> Memory:
         """A memory of one message."""
-        ids = self.network._tokens(np.concatenate([[BEGIN], words])[None], ndim=2)
+        ids = self.network._tensor(np.concatenate([[BEGIN], words])[None])  # checked before
         hidden = self.network.recurrent(self.network.embedding(ids))[0][0]  # (step, hidden)
-        keys = self.network.keys_of(hidden).half().cpu().numpy()
+        keys = self.network.asked(hidden)[:, :-1].half().cpu().numpy()
         tokens = kept_memories.as_kept(np.concatenate([words, [END]]), self.vocabulary_size)
         return Memory(tokens, np.array([len(tokens)], np.int32), keys)
 
