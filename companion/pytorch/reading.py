@@ -13,7 +13,12 @@ from torch.nn import functional
 from companion.settings import BaseModelConfig
 from companion.users.cutting import Text
 from companion.users.memories import Memory
-from companion.users.methods import FIRST_COUNT_WEIGHT, UserMemoryConfig
+from companion.users.methods import (
+    FIRST_COUNT_WEIGHT,
+    FIRST_SPREAD,
+    FIRST_TRUST,
+    UserMemoryConfig,
+)
 
 from .base_model import BaseModel
 
@@ -130,7 +135,7 @@ class MemoryNetwork(BaseModel):
         return log_prob(self.guided(hidden, vectors), targets)
 
     def asked(self, hidden: Tensor) -> Tensor:
-        """What states ask of a memory: a key, and how far they trust themselves, ``(..., key + 1)``.
+        """What states ask of a memory, ``(..., key + 1)``: a key, and their trust in themselves.
 
         Nothing, where nobody looks at keys: a single zero.
         """
@@ -329,6 +334,9 @@ class MemoryNetwork(BaseModel):
                 nn.init.xavier_uniform_(layer.weight, generator=generator)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
+        if self.reading.keeps_keys:
+            self.ask.weight *= FIRST_SPREAD
+            self.ask.bias[-1] = FIRST_TRUST
         for name in STILL:
             if hasattr(self, name):
                 nn.init.zeros_(self.get_parameter(f"{name}.weight"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
@@ -36,6 +37,8 @@ from . import training as training_loop
 from .base_model import BaseModel
 from .reading import MemoryNetwork, Opened
 from .training import evaluating
+
+OPEN = 1024  # users whose memories stay open at once
 
 
 class UserMemory(nn.Module):
@@ -84,7 +87,7 @@ class UserMemory(nn.Module):
         """
         ids, network = self.network._tokens(tokens, ndim=2), self.network
         rows = self._opened_for(users, len(ids))
-        with evaluating(self):
+        with self._still():
             hidden = network.recurrent(network.embedding(ids))[0]  # (message, step, hidden)
             found = hidden.new_empty(*ids.shape, self.vocabulary_size)
             for opened, messages in _alike(rows):
@@ -106,7 +109,7 @@ class UserMemory(nn.Module):
         ``(batch, word)`` and the new state; the old one is not changed.
         """
         ids, (*before, rows) = self.network._tokens(tokens, ndim=1), state
-        with evaluating(self.network.dropout):  # no other layer that a step runs has a mode
+        with self._still():
             after = self.network._advance(self.network.embedding(ids), tuple(before))
             hidden = after[0][-1]  # (batch, hidden)
             found = [self.network.predict(hidden[i : i + 1], row) for i, row in enumerate(rows)]
@@ -133,7 +136,7 @@ class UserMemory(nn.Module):
             raise ValueError(f"the network reads {self.network.reading.ways}: it has no pointer")
         ids = self.network._tokens(np.asarray(tokens)[None], ndim=2)
         (opened,) = self._opened_for(np.array([user]), 1)
-        with evaluating(self):
+        with self._still():
             hidden = self.network.recurrent(self.network.embedding(ids))[0][0]
             return self.network.attended(hidden, opened).cpu().numpy()
 
@@ -147,7 +150,7 @@ class UserMemory(nn.Module):
         """
         check_text(self.vocabulary, self.vocabulary_size, corpus)
         found: dict[int, Memory] = {}
-        with evaluating(self):
+        with self._still():
             for histories in cutting.together(corpus):
                 text = Text.of(corpus, histories)
                 keys = self.network.read(text).keys.half().cpu().numpy()
@@ -190,7 +193,7 @@ class UserMemory(nn.Module):
         words = kept_memories.check_message(message, self.vocabulary_size)
         before, last = self.memories.of_users.get(user), self.network.reading.last
         opened = self._opened.pop(user, None)
-        with evaluating(self.network):
+        with self._still():
             more = self._read_one(words)
             after = more if before is None else before.joined(more)
             if opened is not None and (last is None or len(after.tokens) <= last):
@@ -218,6 +221,10 @@ class UserMemory(nn.Module):
         self._opened.pop(user, None)  # made anew from what is left: no rest of a sum stays behind
         self.memories = self.memories.with_user(user, memory.without(place))
 
+    def _still(self) -> AbstractContextManager[object]:
+        """Evaluation mode without gradients; quick, where it is in that mode already."""
+        return evaluating(self) if self.training else torch.inference_mode()
+
     def _read_one(self, words: np.ndarray) -> Memory:
         """A memory of one message."""
         ids = self.network._tensor(np.concatenate([[BEGIN], words])[None])  # checked before
@@ -239,7 +246,9 @@ class UserMemory(nn.Module):
             network, memory = self.network, self._empty
             if user is not None:
                 memory = self.memories.of_users[user]
-            with evaluating(self):
+            if len(self._opened) >= OPEN:
+                del self._opened[next(iter(self._opened))]  # the one opened first
+            with self._still():
                 self._opened[user] = network.open(memory)
         return self._opened[user]
 
