@@ -1,5 +1,6 @@
 """What both twins of user_memory must do; each twin's file says how to get at its weights."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from companion.keyboard import Keyboard
 from companion.settings import BaseModelConfig, TrainingConfig
 from companion.users.cutting import Text
 from companion.users.memories import Memories, load_memories
-from companion.users.methods import READING, FittingConfig, UserMemoryConfig
+from companion.users.methods import READING, VECTOR_BATCH, FittingConfig, UserMemoryConfig
 from companion.users.stacks import own_messages
 
 BASE = BaseModelConfig(embedding=5, hidden=7, dropout=0.0)
@@ -350,7 +351,9 @@ def test_training_learns_and_is_kept(twin, cache, embedding):
     model, history = trained(twin, TrainingConfig(epochs=6, batch_size=16), embedding=embedding)
     assert history.validation[-1] < history.validation[0]
     assert model.known_users.tolist() == [0, 2, 3, 4]
-    assert len(history.steps) == 6 * -(-len(DATA.train) // 16)
+    steps = math.ceil(len(DATA.train) / 16)
+    steps += math.ceil(len(DATA.train) / VECTOR_BATCH) if embedding else 0
+    assert len(history.steps) == 6 * steps
     again, same = trained(twin, TrainingConfig(epochs=6, batch_size=16), embedding=embedding)
     assert same == history
     np.testing.assert_array_equal(again.log_probs(TOKENS, WHO), model.log_probs(TOKENS, WHO))
@@ -400,12 +403,16 @@ def test_fitting_needs_an_embedding(twin, model):
         twin.memory.fit(model, NEW)
 
 
-def test_users_without_a_vector_are_read_with_anyones(twin):
-    model = remembering(twin, embedding=4)
-    zeros = model.memories.with_vectors(np.zeros((len(model.known_users), 4)))
-    np.testing.assert_array_equal(
-        model.log_probs(TOKENS, WHO), model.with_memories(zeros).log_probs(TOKENS, WHO)
-    )
+def test_a_vector_has_its_share_and_whoever_has_none_is_read_by_memory_alone(twin):
+    model, half = (remembering(twin, embedding=4, share=share) for share in (1e-9, 0.5))
+    vectors = np.random.default_rng(0).normal(size=(len(model.known_users), 4))
+    told = [each.with_memories(each.memories.with_vectors(vectors)) for each in (model, half)]
+    alone, little, both = (each.log_probs(TOKENS, WHO) for each in (half, *told))
+    np.testing.assert_allclose(little, alone, atol=1e-5)
+    vector = 2 * np.exp(both) - np.exp(alone)
+    np.testing.assert_allclose(vector.sum(-1), 1, atol=1e-4)
+    assert vector.min() > -1e-5
+    assert np.abs(both - alone).max() > 0.01
 
 
 @pytest.mark.parametrize(
@@ -416,6 +423,7 @@ def test_users_without_a_vector_are_read_with_anyones(twin):
         ({"ways": "counts"}, TypeError, "ways must be a tuple"),
         ({"key": 0}, ValueError, "key must be at least 1"),
         ({"embedding": -1}, ValueError, "embedding must be at least 0"),
+        ({"share": 0.0}, ValueError, "share must be above 0"),
         ({"cut": 1.5}, ValueError, "cut must be at most 1"),
         ({"last": 0}, ValueError, "last must be at least 1"),
         ({"leave_out": 1}, TypeError, "leave_out must be True or False"),
@@ -446,12 +454,10 @@ def by_hand(weights, hidden, memory):
     bias = weights["count weight"] * np.log1p(counts / np.exp(weights["count scale"]))
     guided = (hidden * (1 + scale) + shift) @ weights["projection"]
     own = np.exp(log_softmax(guided @ weights["embedding"].T + weights["words"] + bias))
-    query = hidden @ weights["key"]
-    near = np.exp(weights["level"] - ((query - memory.keys) ** 2).sum(1))
-    trust = np.tanh(hidden @ weights["trust in"] + weights["trust in bias"])
-    trust = np.exp(trust @ weights["trust out"] + weights["trust out bias"])[0]
+    asked = hidden @ weights["ask"] + weights["ask bias"]
+    near = np.exp(-((asked[:-1] - memory.keys) ** 2).sum(1) - asked[-1])
     pointed = np.bincount(memory.tokens, near, minlength=SIZE)
-    return np.log((pointed + trust * own) / (near.sum() + trust))
+    return np.log((pointed + own) / (near.sum() + 1))
 
 
 def test_the_prediction_equals_the_equations_written_out(twin, model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -12,13 +13,18 @@ from torch.nn import functional
 from companion.settings import BaseModelConfig
 from companion.users.cutting import Text
 from companion.users.memories import Memory
-from companion.users.methods import FIRST_COUNT_WEIGHT, UserMemoryConfig
+from companion.users.methods import (
+    FIRST_COUNT_WEIGHT,
+    FIRST_SPREAD,
+    FIRST_TRUST,
+    UserMemoryConfig,
+)
 
 from .base_model import BaseModel
 
-READERS = {"key", "value", "pool", "film", "trust", "vector_film", "vector_bias", "gate"}
-STILL = ("film", "vector_film", "vector_bias", "gate")  # start at zero, to change nothing at first
-TRUST = 32  # units of the network that says how much it trusts itself
+READERS = {"ask", "value", "pool", "film", "vector_film", "vector_bias"}
+STILL = ("film", "vector_film", "vector_bias")  # start at zero, to change nothing at first
+FARTHEST = 50.0  # squared distance: beyond, numbers become so small that processors slow down
 TINY = 1e-30  # below any probability: what has none keeps a finite logarithm
 
 
@@ -26,6 +32,7 @@ class Read(NamedTuple):
     """Text as the network has read it, a row for each position where a word comes."""
 
     hidden: Tensor  # (positions, hidden): the state that the word came in
+    asked: Tensor  # (positions, key + 1): what it asks of a memory
     keys: Tensor  # (positions, key)
     targets: Tensor  # (positions,): the word
     message: Tensor  # (positions,): in which message
@@ -41,28 +48,33 @@ class Opened(NamedTuple):
     tokens: Tensor  # (positions,)
     pooled: Tensor  # (size,): the sum of all values, float64
     counts: Tensor  # (word,)
-    film: Tensor | None  # (2 * hidden,)
-    bias: Tensor | None  # (word,)
+    squares: Tensor  # (positions,): of the keys
+    scale: Tensor  # (hidden,): times the last hidden state
+    shift: Tensor  # (hidden,): added to it
+    bias: Tensor  # (word,): of the output layer
     vector: Tensor | None  # (vector,)
 
 
 class MemoryNetwork(BaseModel):
     """The base model's network, which also reads what was remembered of whoever is typing.
 
-    Of every remembered position *i* it knows the word ``y_i`` that came and a key
-    ``k_i = W h_i``, of the hidden state that it came in.
+    Of every remembered position *i* it knows the word ``y_i`` that came and a key ``k_i = W h_i``
+    of the hidden state that it came in.
 
     - *Pooled*: a small network makes a value of each key and word; their mean scales and shifts
       the last hidden state [1]_, as a user's vector does.
     - *Counts*: ``a_w * log(1 + c_w / s_w)`` is added to the logit of each word, where ``c_w`` says
       how often the user wrote it; ``a`` and ``s`` are learned.
-    - *Pointer* [2]_ [3]_: ``n_i = exp(b - |W h - k_i|^2)`` says how near the present state is to
-      each position, ``o = exp(g(h))`` how much the network trusts itself. A word has the
-      probability ``(sum of n_i where y_i is the word + o * p) / (sum of n_i + o)``, where ``p`` is
-      what the network expects: the more and the nearer the matches, the more they count.
+    - *Pointer* [2]_ [3]_: ``n_i = exp(-|W h - k_i|^2 - g h)`` says how near the present state is to
+      each position, in units of how much the network trusts itself. A word has the probability
+      ``(sum of n_i where y_i is the word + p) / (sum of n_i + 1)``, where ``p`` is what the network
+      expects: the more and the nearer the matches, the more they count.
 
     Beside the memory there may be a learned vector of the user, with a prediction of its own from
-    the same recurrent layers; a gate ``sigmoid(u h)`` mixes the two.
+    the same recurrent layers. The two are mixed in fixed shares, and each has its own loss in
+    training: a vector has seen every message that it is trained on, while the memory must do
+    without the one that it predicts. What mixed them by their success there would trust the vector
+    alone.
 
     Parameters
     ----------
@@ -95,9 +107,11 @@ class MemoryNetwork(BaseModel):
         arrays = (text.targets, text.message, text.history, text.lengths)
         targets, message, history, lengths = map(self._tensor, arrays)
         bounds = text.bounds.tolist()
-        return Read(hidden, self.keys_of(hidden), targets, message, history, lengths, bounds)
+        asked = self.asked(hidden)
+        keys = asked[:, :-1]
+        return Read(hidden, asked, keys, targets, message, history, lengths, bounds)
 
-    def log_likelihood(self, said: Read, known: Read, vectors: Tensor | None = None) -> Tensor:
+    def log_likelihood(self, said: Read, known: Read) -> Tensor:
         """Log-probability of each word said, where so much is known, ``(positions,)``.
 
         Parameters
@@ -107,8 +121,6 @@ class MemoryNetwork(BaseModel):
         known : Read
             What is remembered, as many histories. Where it is `said` itself, and the settings do
             not say otherwise, each message is left out of what may be read to predict it.
-        vectors : Tensor, optional
-            Of the user of each message said, ``(messages, vector)``.
         """
         left_out = said is known and self.reading.leave_out
         film, bias = (
@@ -116,16 +128,20 @@ class MemoryNetwork(BaseModel):
             for each in self._recalled(said, known, left_out)
         )
         found = log_prob(self.words(said.hidden, film, bias), said.targets)
-        if "pointer" in self.reading.ways:
-            found = self._pointed(found, said, known, left_out)
-        if vectors is None:
-            return found
-        guided = log_prob(self.guided(said.hidden, vectors[said.message]), said.targets)
-        return self.mixed(said.hidden, found[:, None], guided[:, None])[:, 0]
+        return self._pointed(found, said, known, left_out) if self.points else found
 
-    def keys_of(self, hidden: Tensor) -> Tensor:
-        """What the pointer compares, ``(..., key)``, of hidden states ``(..., hidden)``."""
-        return self.key(hidden) if self.reading.keeps_keys else hidden[..., :0]
+    def guided_likelihood(self, hidden: Tensor, vectors: Tensor, targets: Tensor) -> Tensor:
+        """Log-probability of each target by the side that reads vectors, ``(positions,)``."""
+        return log_prob(self.guided(hidden, vectors), targets)
+
+    def asked(self, hidden: Tensor) -> Tensor:
+        """What states ask of a memory, ``(..., key + 1)``: a key, and their trust in themselves.
+
+        Nothing, where nobody looks at keys: a single zero.
+        """
+        if self.reading.keeps_keys:
+            return self.ask(hidden)
+        return hidden.new_zeros(*hidden.shape[:-1], 1)
 
     def values(self, keys: Tensor, tokens: Tensor) -> Tensor:
         """What is pooled of each remembered position, ``(positions, size)``."""
@@ -141,22 +157,29 @@ class MemoryNetwork(BaseModel):
         """What is added to the logits, ``(rows, word)``, for so many uses of each word."""
         return self.count_weight * torch.log1p(counts * (-self.count_scale).exp())
 
-    def nearness(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """How near states are to remembered positions, ``(queries, positions)``, above 0."""
-        products = torch.addmm(
-            queries.square().sum(-1)[:, None] + keys.square().sum(-1), queries, keys.T, alpha=-2
-        )
-        return (self.level - products.clamp(min=0)).exp()
+    def nearness(self, asked: Tensor, keys: Tensor, squares: Tensor | None = None) -> Tensor:
+        """How near states are to remembered positions, ``(states, positions)``, above 0.
 
-    def own_weight(self, hidden: Tensor) -> Tensor:
-        """How much the network trusts itself, ``(...,)``, in units of nearness."""
-        return self.trust(hidden)[..., 0].exp()
+        Parameters
+        ----------
+        asked : Tensor
+            What :meth:`asked` gives for the states, ``(states, key + 1)``.
+        keys : Tensor
+            Of the positions, ``(positions, key)``.
+        squares : Tensor, optional
+            What :func:`squares_of` gives for `keys`, where it is known already.
+        """
+        squares = squares_of(keys) if squares is None else squares
+        queries, trust = asked[:, :-1], asked[:, -1:]
+        exponent = torch.addmm(squares, queries, keys.T, beta=-1, alpha=2)
+        exponent -= squares_of(queries)[:, None] + trust
+        return exponent.clamp(min=-FARTHEST).exp()
 
     def words(self, hidden: Tensor, film: Tensor | None, bias: Tensor | None) -> Tensor:
         """Logits ``(positions, word)`` of states ``(positions, hidden)``; a row of `film` each."""
         if film is not None:
             scale, shift = film.chunk(2, dim=-1)
-            hidden = hidden * (1 + scale) + shift
+            hidden = torch.addcmul(hidden + shift, hidden, scale)
         logits = self._logits(hidden)
         return logits if bias is None else logits + bias
 
@@ -164,57 +187,77 @@ class MemoryNetwork(BaseModel):
         """Logits ``(positions, word)`` of the side that reads vectors ``(positions, vector)``."""
         return self.words(hidden, self.vector_film(vectors), self.vector_bias(vectors))
 
-    def mixed(self, hidden: Tensor, memory: Tensor, vector: Tensor) -> Tensor:
-        """Log-probabilities of both sides ``(positions, ...)``, mixed position by position."""
-        gate = self.gate(hidden)  # (positions, 1)
-        return torch.logaddexp(
-            functional.logsigmoid(gate) + memory, functional.logsigmoid(-gate) + vector
-        )
+    def mixed(self, memory: Tensor, vector: Tensor) -> Tensor:
+        """Log-probabilities of both sides, mixed."""
+        share = self.reading.share
+        return torch.logaddexp(memory + math.log1p(-share), vector + math.log(share))
 
-    def open(self, memory: Memory, vector: Tensor | None = None) -> Opened:
+    @property
+    def points(self) -> bool:
+        """Whether there is a pointer."""
+        return "pointer" in self.reading.ways
+
+    def open(self, memory: Memory) -> Opened:
         """A user's memory made ready to predict from: one small pass over what is kept."""
-        empty = Opened(
-            keys=self.output.bias.new_zeros(0, memory.keys.shape[1]),
+        vector = None
+        if memory.vector is not None and self.reading.embedding:
+            vector = self._tensor(memory.vector).to(self.output.bias.dtype)
+        bias, hidden = self.output.bias, self.config.hidden
+        nothing = Opened(
+            keys=bias.new_zeros(0, memory.keys.shape[1]),
             tokens=self._tensor(np.zeros(0, np.int64)),
-            pooled=self.output.bias.new_zeros(self.reading.size, dtype=torch.float64),
-            counts=self.output.bias.new_zeros(self.vocabulary_size),
-            film=None,
-            bias=None,
+            pooled=bias.new_zeros(self.reading.size, dtype=torch.float64),
+            counts=bias.new_zeros(self.vocabulary_size),
+            squares=bias.new_zeros(0),
+            scale=bias.new_ones(hidden),
+            shift=bias.new_zeros(hidden),
+            bias=bias,
             vector=vector,
         )
-        return self.opened_further(empty, memory)
+        return self.opened_further(nothing, memory)
 
     def opened_further(self, before: Opened, more: Memory) -> Opened:
         """What was opened before, and these later messages: what it costs depends on them only."""
-        keys = self._tensor(more.keys).to(before.keys.dtype)
-        tokens = self._tensor(more.tokens.astype(np.int64))
-        pooled, counts, film, bias = before.pooled, before.counts, None, None
+        new = self._tensor(more.keys).to(before.keys.dtype)
+        words = self._tensor(more.tokens.astype(np.int64))
+        found = before._replace(
+            keys=torch.cat([before.keys, new]), tokens=torch.cat([before.tokens, words])
+        )
         if "pooled" in self.reading.ways:
-            pooled = pooled + self.values(keys, tokens).double().sum(0)
-            positions = keys.new_tensor([len(before.tokens) + len(tokens)])
-            film = self.film_of(pooled.to(keys.dtype)[None], positions)[0]
+            pooled = before.pooled + self.values(new, words).double().sum(0)
+            positions = new.new_tensor([len(found.tokens)])
+            scale, shift = self.film_of(pooled.to(new.dtype)[None], positions)[0].chunk(2)
+            found = found._replace(pooled=pooled, scale=1 + scale, shift=shift)
         if "counts" in self.reading.ways:
-            counts = counts + torch.bincount(tokens, minlength=len(counts))
-            bias = self.bias_of(counts)
-        keys, tokens = torch.cat([before.keys, keys]), torch.cat([before.tokens, tokens])
-        return Opened(keys, tokens, pooled, counts, film, bias, before.vector)
+            counts = before.counts + torch.bincount(words, minlength=len(before.counts))
+            found = found._replace(counts=counts, bias=self.output.bias + self.bias_of(counts))
+        if self.points:
+            found = found._replace(squares=torch.cat([before.squares, squares_of(new)]))
+        return found
 
     def prediction(self, hidden: Tensor, opened: Opened) -> Tensor:
-        """Log-probabilities ``(positions, word)`` of states ``(positions, hidden)`` of one user."""
-        found = self.words(hidden, opened.film, opened.bias).log_softmax(-1)
-        if "pointer" in self.reading.ways and len(opened.tokens):
-            near, own = self.nearness(self.key(hidden), opened.keys), self.own_weight(hidden)
-            summed = (found.exp() * own[:, None]).index_add_(1, opened.tokens, near)
-            found = (summed + TINY).log() - (near.sum(1) + own).log()[:, None]
+        """Log-probabilities ``(positions, word)`` of states ``(positions, hidden)`` of one user.
+
+        Dropout has no part in it: what a keyboard waits for takes as few operations as it can.
+        """
+        read = torch.addcmul(opened.shift, hidden, opened.scale)
+        if self.projection is not None:
+            read = functional.linear(read, self.projection.weight)
+        logits = functional.linear(read, self.output.weight, opened.bias)
+        if self.points and len(opened.tokens):
+            near = self.nearness(self.ask(hidden), opened.keys, opened.squares)
+            found = logits.softmax(-1).index_add_(1, opened.tokens, near).add_(TINY).log_()
+            found -= near.sum(1, keepdim=True).log1p_()
+        else:
+            found = logits.log_softmax(-1)
         if opened.vector is None:
             return found
-        guided = self.guided(hidden, opened.vector).log_softmax(-1)
-        return self.mixed(hidden, found, guided)
+        return self.mixed(found, self.guided(hidden, opened.vector).log_softmax(-1))
 
     def attended(self, hidden: Tensor, opened: Opened) -> Tensor:
         """Shares of the memory's prediction, ``(positions, remembered + 1)``; its own is last."""
-        own = self.own_weight(hidden)[:, None]
-        weights = torch.cat([self.nearness(self.key(hidden), opened.keys), own], dim=1)
+        near = self.nearness(self.ask(hidden), opened.keys, opened.squares)
+        weights = functional.pad(near, (0, 1), value=1.0)
         return weights / weights.sum(1, keepdim=True)
 
     def _recalled(
@@ -244,17 +287,16 @@ class MemoryNetwork(BaseModel):
 
     def _pointed(self, log_probs: Tensor, said: Read, known: Read, left_out: bool) -> Tensor:
         """The network's own log-probabilities of the targets, mixed with what is pointed at."""
-        own, near, right = self.own_weight(said.hidden), [], []
+        near, right = [], []
         for history in range(len(said.bounds) - 1):
             here, there = (slice(*each.bounds[history : history + 2]) for each in (said, known))
-            nearness = self.nearness(said.keys[here], known.keys[there])  # (said, known)
+            nearness = self.nearness(said.asked[here], known.keys[there])
             if left_out:
                 nearness = nearness * (said.message[here, None] != known.message[there])
             same = said.targets[here, None] == known.targets[there]
             near.append(nearness.sum(1))
             right.append((nearness * same).sum(1))
-        total, match = torch.cat(near), torch.cat(right)
-        return (match + own * log_probs.exp() + TINY).log() - (total + own).log()
+        return (torch.cat(right) + log_probs.exp() + TINY).log() - torch.cat(near).log1p()
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.output.bias.device)
@@ -264,7 +306,7 @@ class MemoryNetwork(BaseModel):
         super()._build(config)
         reading, hidden = self.reading, config.hidden
         if reading.keeps_keys:
-            self.key = nn.Linear(hidden, reading.key, bias=False)
+            self.ask = nn.Linear(hidden, reading.key + 1)
         if "pooled" in reading.ways:
             size = reading.size
             self.value = nn.Sequential(
@@ -280,13 +322,9 @@ class MemoryNetwork(BaseModel):
         if "counts" in reading.ways:
             self.count_weight = nn.Parameter(torch.empty(self.vocabulary_size))
             self.count_scale = nn.Parameter(torch.empty(self.vocabulary_size))
-        if "pointer" in reading.ways:
-            self.level = nn.Parameter(torch.empty(1))
-            self.trust = nn.Sequential(nn.Linear(hidden, TRUST), nn.Tanh(), nn.Linear(TRUST, 1))
         if reading.embedding:
             self.vector_film = nn.Linear(reading.embedding, 2 * hidden, bias=False)
             self.vector_bias = nn.Linear(reading.embedding, self.vocabulary_size, bias=False)
-            self.gate = nn.Linear(hidden, 1)
 
     @torch.no_grad()
     def _initialize(self, generator: torch.Generator) -> None:
@@ -296,13 +334,21 @@ class MemoryNetwork(BaseModel):
                 nn.init.xavier_uniform_(layer.weight, generator=generator)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
+        if self.reading.keeps_keys:
+            self.ask.weight *= FIRST_SPREAD
+            self.ask.bias[-1] = FIRST_TRUST
         for name in STILL:
             if hasattr(self, name):
                 nn.init.zeros_(self.get_parameter(f"{name}.weight"))
-        firsts = {"count_weight": FIRST_COUNT_WEIGHT, "count_scale": 0.0, "level": 0.0}
+        firsts = {"count_weight": FIRST_COUNT_WEIGHT, "count_scale": 0.0}
         for name, first in firsts.items():
             if hasattr(self, name):
                 nn.init.constant_(self.get_parameter(name), first)
+
+
+def squares_of(keys: Tensor) -> Tensor:
+    """Squared length of each key, ``(positions,)``."""
+    return keys.square().sum(-1)
 
 
 def log_prob(logits: Tensor, targets: Tensor) -> Tensor:
