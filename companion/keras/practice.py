@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -12,16 +12,16 @@ import tensorflow as tf
 from keras import ops
 
 from companion.checks import check_trainable
-from companion.corpora import Corpus, Split
+from companion.corpora import Corpus, Split, epoch_batches
 from companion.history import History
 from companion.settings import TrainingConfig
-from companion.users.cutting import Text, batches, pieces, together
-from companion.users.methods import STORED, FittingConfig, UserMemoryConfig
+from companion.users.cutting import Text, batches, interleaved, pieces, together
+from companion.users.methods import STORED, VECTOR_BATCH, FittingConfig, UserMemoryConfig
 from companion.users.stacks import own_messages
 from companion.users.states import first_vectors, rows_of
 
 from . import training as training_loop
-from .reading import Batch, MemoryNetwork, arrays_of
+from .reading import MemoryNetwork, arrays_of
 
 FITTING_EPSILON = 1e-8  # the default of Adam in PyTorch
 _FLAT = tf.TensorSpec((None,), tf.int64)
@@ -39,44 +39,20 @@ class Learner(keras.Model):
     ----------
     network : MemoryNetwork
     users : int
-        How many, numbered from 0 here; the vector after the last is anyone's.
+        How many, numbered from 0 here.
     seed : int
     """
 
     def __init__(self, network: MemoryNetwork, users: int, seed: int) -> None:
         super().__init__()
         self.network = network
-        self.table = first_vectors(users, network.reading.embedding, seed)
-        self.vectors = keras.layers.Embedding(*self.table.shape) if self.table.size else None
         self.dropout = keras.layers.Dropout(network.reading.dropout, seed=seed)
-        self.seeds = keras.random.SeedGenerator(seed)
-        self.build()
-
-    def build(self, input_shape: Any = None) -> None:
-        """Make the table of vectors at once: it depends on no batch."""
-        if self.vectors is not None:
-            self.vectors.build((None,))
-            self.vectors.embeddings.assign(self.table)
+        vectors = first_vectors(users, network.reading.embedding, seed)[:-1]
+        self.vectors = self.add_weight(
+            name="vectors", shape=vectors.shape, trainable=vectors.size > 0
+        )
+        self.vectors.assign(vectors)
         self.built = True
-
-    def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
-        """Log-probability of each word of a text, ``(positions,)``, read with the other messages.
-
-        Parameters
-        ----------
-        inputs : tuple of (text, rows)
-            What :func:`companion.keras.reading.arrays_of` gives of a text, and the row of the
-            table of vectors for each message, ``(messages,)``.
-        training : bool
-            Whether dropout is on, of numbers and of users.
-        """
-        text, rows = inputs
-        if training:
-            drawn = keras.random.uniform(ops.shape(rows), seed=self.seeds)
-            anyone = drawn < self.network.reading.user_dropout
-            rows = ops.where(anyone, len(self.table) - 1, rows)
-        read = self.network.read(Text(*text))
-        return self.network.log_likelihood(read, read, self.of_rows(rows))
 
     @property
     def vocabulary_size(self) -> int:
@@ -85,26 +61,61 @@ class Learner(keras.Model):
 
     @property
     def kept_vectors(self) -> np.ndarray:
-        """The vectors as they are stored, anyone's last, ``(users + 1, size)``."""
-        return self._vectors().astype(STORED)
+        """The vectors as they are stored, ``(users, size)``."""
+        return self.vectors.numpy().astype(STORED)
 
-    @property
-    def anyone(self) -> np.ndarray:
-        """The vector of whoever has none, ``(size,)``."""
-        return self._vectors()[-1]
+    def of_rows(self, rows: tf.Tensor) -> tf.Tensor:
+        """The vectors of these users ``(positions,)``, with dropout."""
+        return self.dropout(tf.gather(self.vectors.value, rows))
 
-    def of_rows(self, rows: tf.Tensor) -> tf.Tensor | None:
-        """The vectors of these rows ``(messages,)``."""
-        return None if self.vectors is None else self.dropout(self.vectors(rows))
+    def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
+        """Log-probability of each word of a text, ``(positions,)``.
 
-    def _vectors(self) -> np.ndarray:
-        return self.table if self.vectors is None else self.vectors.embeddings.numpy()
+        Parameters
+        ----------
+        inputs : tuple of (text, rows)
+            What :func:`companion.keras.reading.arrays_of` gives of a text, and the row of the
+            table of vectors for each position, ``(positions,)``: these are read; or None, and
+            what is read is the memory of the other messages.
+        training : bool
+            Whether dropout is on.
+        """
+        text, rows = inputs
+        read = self.network.read(Text(*text))
+        if rows is None:
+            return self.network.log_likelihood(read, read)
+        return self.network.guided_likelihood(read.hidden, self.of_rows(rows), read.targets)
+
+    def train_step(self, data: tuple[Any, ...]) -> dict[str, tf.Tensor]:
+        """One step, for the memory or for the vectors; what takes no part is left alone."""
+        text, rows, of_memory = data
+        if self.vectors.trainable:
+            steps = (lambda: self._learn(text, None), lambda: self._learn(text, rows))
+            loss = tf.cond(of_memory, *steps)
+        else:
+            loss = self._learn(text, None)
+        self._loss_tracker.update_state(loss)
+        return self.get_metrics_result()
+
+    def _learn(self, text: Any, rows: tf.Tensor | None) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = training_loop.finite(-ops.mean(self((text, rows), training=True)))
+        weights = self.trainable_variables
+        gradients = tape.gradient(loss, weights)
+        moved = [(g, w) for g, w in zip(gradients, weights, strict=True) if g is not None]
+        self.optimizer.apply_gradients(moved)
+        return loss
 
     @tf.function(input_signature=[_TEXT, _FLAT, _TEXT])
     def _validate(self, said: Any, rows: tf.Tensor, known: Any) -> tf.Tensor:
         """Log-probabilities of all words said, where so much is known, summed."""
-        texts = (self.network.read(Text(*text)) for text in (said, known))
-        return ops.sum(self.network.log_likelihood(*texts, self.of_rows(rows)))
+        read = self.network.read(Text(*said))
+        found = self.network.log_likelihood(read, self.network.read(Text(*known)))
+        if self.vectors.trainable:
+            vectors = self.of_rows(rows)
+            guided = self.network.guided_likelihood(read.hidden, vectors, read.targets)
+            found = self.network.mixed(found, guided)
+        return ops.sum(found)
 
 
 def train(
@@ -140,48 +151,92 @@ def fit(
     for _ in range(config.steps):
         gradient = config.pull * offsets
         for batch in batches:
-            gradient += network._gradient(batch, typical, spread, offsets.value)
+            gradient += _gradient(network, batch, typical, spread, offsets.value)
         adam.apply([gradient], [offsets])
     return typical + spread * offsets.numpy()
 
 
-def _read_once(network: MemoryNetwork, corpus: Corpus) -> list[Batch]:
+class _Batch(NamedTuple):
+    """Some words to predict, and what the memory says of them."""
+
+    hidden: tf.Tensor  # (positions, hidden)
+    targets: tf.Tensor  # (positions,)
+    rows: tf.Tensor  # (positions,): of the user
+    memory: tf.Tensor  # (positions,): log-probabilities
+
+    def loss(self, network: MemoryNetwork, vectors: tf.Tensor) -> tf.Tensor:
+        """Summed loss, nats, with these vectors ``(users, size)``."""
+        own = tf.gather(vectors, self.rows)
+        guided = network.guided_likelihood(self.hidden, own, self.targets)
+        return -ops.sum(network.mixed(self.memory, guided))
+
+
+@tf.function(reduce_retracing=True)
+def _gradient(
+    network: MemoryNetwork, batch: _Batch, typical: tf.Tensor, spread: tf.Tensor, offsets: tf.Tensor
+) -> tf.Tensor:
+    """Gradient of a batch's summed loss by the offsets ``(users, size)``, those only."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(offsets)
+        loss = batch.loss(network, typical + spread * offsets)
+    return tf.convert_to_tensor(tape.gradient(loss, offsets))
+
+
+def _read_once(network: MemoryNetwork, corpus: Corpus) -> list[_Batch]:
     """All messages, each read with the memory of its user's others."""
     found = []
     for histories in together(corpus):
         text = Text.of(corpus, histories)
         read, memory = network._read_alone(arrays_of(text))
         rows = rows_of(corpus.active_users, text.users)[text.message]
-        found.append(Batch(read.hidden, read.targets, ops.convert_to_tensor(rows), memory))
+        found.append(_Batch(read.hidden, read.targets, ops.convert_to_tensor(rows), memory))
     return found
+
+
+class _Step(NamedTuple):
+    """What is predicted in a step: by the memory of whole histories, or by vectors."""
+
+    histories: list[np.ndarray]
+    of_memory: bool
 
 
 class _Histories:
     """The task of predicting each message of a history from the others."""
 
-    signature = ((_TEXT, _FLAT), _FLAT)
+    signature = (_TEXT, _FLAT, tf.TensorSpec((), tf.bool))
 
     def __init__(self, data: Split, config: TrainingConfig, reading: UserMemoryConfig) -> None:
         self.data, self.config, self.reading = data, config, reading
 
     def __len__(self) -> int:
+        return self.steps + (self.vector_steps if self.reading.embedding else 0)
+
+    @property
+    def steps(self) -> int:
+        """Batches of whole histories in an epoch."""
         return math.ceil(len(self.data.train) / self.config.batch_size)
 
-    def epoch(self, number: int) -> Sequence[list[np.ndarray]]:
-        rng = np.random.default_rng((self.config.seed, number))
+    @property
+    def vector_steps(self) -> int:
+        """Batches of single messages in an epoch: a vector needs many small steps."""
+        return math.ceil(len(self.data.train) / VECTOR_BATCH)
+
+    def epoch(self, number: int) -> Sequence[_Step]:
+        rng, text = np.random.default_rng((self.config.seed, number)), self.data.train
         reading = self.reading
-        found = pieces(self.data.train, rng, reading.cut, reading.shortest, reading.longest)
-        return list(batches(found, rng, len(self)))
+        found = pieces(text, rng, reading.cut, reading.shortest, reading.longest)
+        histories = [_Step(batch, of_memory=True) for batch in batches(found, rng, self.steps)]
+        alone: list[_Step] = []
+        if reading.embedding:
+            order = epoch_batches(text.lengths, VECTOR_BATCH, self.config.seed, number)
+            alone = [_Step([messages], of_memory=False) for messages in order]
+        return list(interleaved(histories, alone))
 
-    def arrays(self, batch: list[np.ndarray]) -> tuple[Any, Any]:
-        text = Text.of(self.data.train, batch)
-        return self._read(text), text.targets
+    def arrays(self, batch: _Step) -> tuple[Any, ...]:
+        return *self._told(Text.of(self.data.train, batch.histories)), batch.of_memory
 
-    def tokens(self, batch: list[np.ndarray]) -> int:
-        return sum(int((self.data.train.lengths[own] + 1).sum()) for own in batch)
-
-    def loss(self, targets: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
-        return training_loop.finite_loss(-ops.mean(predicted))
+    def tokens(self, batch: _Step) -> int:
+        return sum(int((self.data.train.lengths[own] + 1).sum()) for own in batch.histories)
 
     def validate(self, model: Learner) -> float:
         """Loss of the validation text of each user, their training text being remembered."""
@@ -190,13 +245,14 @@ class _Histories:
             users = self.data.train.users[[own[0] for own in histories]]
             known = Text.of(self.data.train, histories)
             later = Text.of(self.data.validation, own_messages(self.data.validation, users))
-            total -= float(model._validate(*self._read(later), arrays_of(known)))
+            total -= float(model._validate(*self._told(later), arrays_of(known)))
             tokens += len(later.targets)
         return total / tokens
 
-    def _read(self, text: Text) -> tuple[tuple[Any, ...], np.ndarray]:
-        """A text, and for each message the row of the table of vectors."""
-        return arrays_of(text), rows_of(self.data.known_users, text.users).astype(np.int64)
+    def _told(self, text: Text) -> tuple[tuple[Any, ...], np.ndarray]:
+        """A text, and the row of the table of vectors for each position."""
+        rows = rows_of(self.data.known_users, text.users)[text.message]
+        return arrays_of(text), rows.astype(np.int64)
 
 
 __all__ = ["Learner", "fit", "train"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from typing import Any, NamedTuple
 
@@ -13,12 +14,17 @@ from keras import ops
 from companion.settings import BaseModelConfig
 from companion.users.cutting import Text
 from companion.users.memories import Memory
-from companion.users.methods import FIRST_COUNT_WEIGHT, UserMemoryConfig
+from companion.users.methods import (
+    FIRST_COUNT_WEIGHT,
+    FIRST_SPREAD,
+    FIRST_TRUST,
+    UserMemoryConfig,
+)
 
 from .base_model import BaseModel, State
 
 GUIDES = "vector_film", "vector_bias"  # what reads the learned vector
-TRUST = 32  # units of the network that says how much it trusts itself
+FARTHEST = 50.0  # squared distance: beyond, numbers become so small that processors slow down
 TINY = 1e-30  # below any probability: what has none keeps a finite logarithm
 
 
@@ -26,6 +32,7 @@ class Read(NamedTuple):
     """Text as the network has read it, a row for each position where a word comes."""
 
     hidden: tf.Tensor  # (positions, hidden): the state that the word came in
+    asked: tf.Tensor  # (positions, key + 1): what it asks of a memory
     keys: tf.Tensor  # (positions, key)
     targets: tf.Tensor  # (positions,): the word
     message: tf.Tensor  # (positions,): in which message
@@ -41,28 +48,33 @@ class Opened(NamedTuple):
     tokens: tf.Tensor  # (positions,)
     pooled: tf.Tensor  # (size,): the sum of all values, float64
     counts: tf.Tensor  # (word,)
-    film: tf.Tensor | None  # (2 * hidden,)
-    bias: tf.Tensor | None  # (word,)
+    squares: tf.Tensor  # (positions,): of the keys
+    scale: tf.Tensor  # (hidden,): times the last hidden state
+    shift: tf.Tensor  # (hidden,): added to it
+    bias: tf.Tensor  # (word,): added to the logits
     vector: tf.Tensor | None  # (vector,)
 
 
 class MemoryNetwork(BaseModel):
     """The base model's network, which also reads what was remembered of whoever is typing.
 
-    Of every remembered position *i* it knows the word ``y_i`` that came and a key
-    ``k_i = W h_i``, of the hidden state that it came in.
+    Of every remembered position *i* it knows the word ``y_i`` that came and a key ``k_i = W h_i``
+    of the hidden state that it came in.
 
     - *Pooled*: a small network makes a value of each key and word; their mean scales and shifts
       the last hidden state [1]_, as a user's vector does.
     - *Counts*: ``a_w * log(1 + c_w / s_w)`` is added to the logit of each word, where ``c_w`` says
       how often the user wrote it; ``a`` and ``s`` are learned.
-    - *Pointer* [2]_ [3]_: ``n_i = exp(b - |W h - k_i|^2)`` says how near the present state is to
-      each position, ``o = exp(g(h))`` how much the network trusts itself. A word has the
-      probability ``(sum of n_i where y_i is the word + o * p) / (sum of n_i + o)``, where ``p`` is
-      what the network expects: the more and the nearer the matches, the more they count.
+    - *Pointer* [2]_ [3]_: ``n_i = exp(-|W h - k_i|^2 - g h)`` says how near the present state is to
+      each position, in units of how much the network trusts itself. A word has the probability
+      ``(sum of n_i where y_i is the word + p) / (sum of n_i + 1)``, where ``p`` is what the network
+      expects: the more and the nearer the matches, the more they count.
 
     Beside the memory there may be a learned vector of the user, with a prediction of its own from
-    the same recurrent layers; a gate ``sigmoid(u h)`` mixes the two.
+    the same recurrent layers. The two are mixed in fixed shares, and each has its own loss in
+    training: a vector has seen every message that it is trained on, while the memory must do
+    without the one that it predicts. What mixed them by their success there would trust the vector
+    alone.
 
     Parameters
     ----------
@@ -96,7 +108,11 @@ class MemoryNetwork(BaseModel):
         self.numbers: dict[str, keras.Variable] = {}
         glorot = keras.initializers.GlorotUniform(keras.random.SeedGenerator(self.seed))
         if reading.keeps_keys:
-            self._reader("key", hidden, _linear(reading.key, glorot))
+            ask = keras.layers.Dense(reading.key + 1, kernel_initializer=glorot)
+            self._reader("ask", hidden, ask)
+            kernel, bias = self.readers["ask"].weights
+            kernel.assign(FIRST_SPREAD * kernel)
+            bias.assign(np.r_[np.zeros(reading.key), FIRST_TRUST])
         if "pooled" in reading.ways:
             size, inputs = reading.size, reading.key + self.config.embedding
             self._reader("value", inputs, *_units(size, glorot), *_units(size, glorot))
@@ -106,22 +122,19 @@ class MemoryNetwork(BaseModel):
         if "counts" in reading.ways:
             self._number("count_weight", self.vocabulary_size, FIRST_COUNT_WEIGHT)
             self._number("count_scale", self.vocabulary_size, 0.0)
-        if "pointer" in reading.ways:
-            self._number("level", 1, 0.0)
-            trust = *_units(TRUST, glorot), keras.layers.Dense(1, kernel_initializer=glorot)
-            self._reader("trust", hidden, *trust)
         if reading.embedding:
             for name, outputs in zip(GUIDES, (2 * hidden, self.vocabulary_size), strict=True):
                 self._reader(name, reading.embedding, _linear(outputs))
-            self._reader("gate", hidden, keras.layers.Dense(1, kernel_initializer="zeros"))
 
     def read(self, text: Text) -> Read:
         """Every message read once, as the base model reads it."""
         text = Text(*map(ops.convert_to_tensor, arrays_of(text)))
         hidden = tf.boolean_mask(self._states(text.inputs), text.inside)  # (positions, hidden)
+        asked = self.asked(hidden)
         return Read(
             hidden,
-            self.keys_of(hidden),
+            asked,
+            asked[:, :-1],
             text.targets,
             text.message,
             text.history,
@@ -129,9 +142,7 @@ class MemoryNetwork(BaseModel):
             text.bounds,
         )
 
-    def log_likelihood(
-        self, said: Read, known: Read, vectors: tf.Tensor | None = None
-    ) -> tf.Tensor:
+    def log_likelihood(self, said: Read, known: Read) -> tf.Tensor:
         """Log-probability of each word said, where so much is known, ``(positions,)``.
 
         Parameters
@@ -141,8 +152,6 @@ class MemoryNetwork(BaseModel):
         known : Read
             What is remembered, as many histories. Where it is `said` itself, and the settings do
             not say otherwise, each message is left out of what may be read to predict it.
-        vectors : tf.Tensor, optional
-            Of the user of each message said, ``(messages, vector)``.
         """
         left_out = said is known and self.reading.leave_out
         film, bias = (
@@ -150,16 +159,22 @@ class MemoryNetwork(BaseModel):
             for each in self._recalled(said, known, left_out)
         )
         found = log_prob(self.words(said.hidden, film, bias), said.targets)
-        if "pointer" in self.reading.ways:
-            found = self._pointed(found, said, known, left_out)
-        if vectors is None:
-            return found
-        guided = log_prob(self._guided_by(said.hidden, vectors, said.message), said.targets)
-        return self.mixed(said.hidden, found[:, None], guided[:, None])[:, 0]
+        return self._pointed(found, said, known, left_out) if self.points else found
 
-    def keys_of(self, hidden: tf.Tensor) -> tf.Tensor:
-        """What the pointer compares, ``(..., key)``, of hidden states ``(..., hidden)``."""
-        return self.readers["key"](hidden) if self.reading.keeps_keys else hidden[..., :0]
+    def guided_likelihood(
+        self, hidden: tf.Tensor, vectors: tf.Tensor, targets: tf.Tensor
+    ) -> tf.Tensor:
+        """Log-probability of each target by the side that reads vectors, ``(positions,)``."""
+        return log_prob(self.guided(hidden, vectors), targets)
+
+    def asked(self, hidden: tf.Tensor) -> tf.Tensor:
+        """What states ask of a memory, ``(..., key + 1)``: a key, and their trust in themselves.
+
+        Nothing, where nobody looks at keys: a single zero.
+        """
+        if self.reading.keeps_keys:
+            return self.readers["ask"](hidden)
+        return ops.zeros_like(hidden[..., :1])
 
     def values(self, keys: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
         """What is pooled of each remembered position, ``(positions, size)``."""
@@ -176,16 +191,25 @@ class MemoryNetwork(BaseModel):
         scaled = counts * ops.exp(-self.numbers["count_scale"])
         return self.numbers["count_weight"] * ops.log1p(scaled)
 
-    def nearness(self, queries: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
-        """How near states are to remembered positions, ``(queries, positions)``, above 0."""
-        squares = [ops.sum(ops.square(each), axis=-1) for each in (queries, keys)]
-        products = tf.matmul(queries, keys, transpose_b=True)
-        distance = squares[0][:, None] + squares[1] - 2 * products
-        return ops.exp(self.numbers["level"] - ops.maximum(distance, 0))
+    def nearness(
+        self, asked: tf.Tensor, keys: tf.Tensor, squares: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """How near states are to remembered positions, ``(states, positions)``, above 0.
 
-    def own_weight(self, hidden: tf.Tensor) -> tf.Tensor:
-        """How much the network trusts itself, ``(...,)``, in units of nearness."""
-        return ops.exp(self.readers["trust"](hidden)[..., 0])
+        Parameters
+        ----------
+        asked : tf.Tensor
+            What :meth:`asked` gives for the states, ``(states, key + 1)``.
+        keys : tf.Tensor
+            Of the positions, ``(positions, key)``.
+        squares : tf.Tensor, optional
+            What :func:`squares_of` gives for `keys`, where it is known already.
+        """
+        squares = squares_of(keys) if squares is None else squares
+        queries, trust = asked[:, :-1], asked[:, -1:]
+        products = tf.matmul(2 * queries, keys, transpose_b=True)
+        exponent = products - squares - (squares_of(queries)[:, None] + trust)
+        return ops.exp(ops.maximum(exponent, -FARTHEST))
 
     def words(self, hidden: tf.Tensor, film: tf.Tensor | None, bias: tf.Tensor | None) -> tf.Tensor:
         """Logits ``(positions, word)`` of states ``(positions, hidden)``; a row of `film` each."""
@@ -200,47 +224,60 @@ class MemoryNetwork(BaseModel):
         film, bias = (self.readers[name](vectors) for name in GUIDES)
         return self.words(hidden, film, bias)
 
-    def mixed(self, hidden: tf.Tensor, memory: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
-        """Log-probabilities of both sides ``(positions, ...)``, mixed position by position."""
-        gate = self.readers["gate"](hidden)  # (positions, 1)
-        return ops.logaddexp(ops.log_sigmoid(gate) + memory, ops.log_sigmoid(-gate) + vector)
+    def mixed(self, memory: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
+        """Log-probabilities of both sides, mixed."""
+        share = self.reading.share
+        return ops.logaddexp(memory + math.log1p(-share), vector + math.log(share))
 
-    def open(self, memory: Memory, vector: tf.Tensor | None = None) -> Opened:
+    @property
+    def points(self) -> bool:
+        """Whether there is a pointer."""
+        return "pointer" in self.reading.ways
+
+    def open(self, memory: Memory) -> Opened:
         """A user's memory made ready to predict from: one small pass over what is kept."""
-        empty = Opened(
+        vector = None
+        if memory.vector is not None and self.reading.embedding:
+            vector = ops.convert_to_tensor(memory.vector, "float32")
+        nothing = Opened(
             keys=ops.zeros((0, memory.keys.shape[1])),
-            tokens=ops.zeros(0, dtype="int64"),
-            pooled=ops.zeros(self.reading.size, dtype="float64"),
+            tokens=ops.zeros(0, "int64"),
+            pooled=ops.zeros(self.reading.size, "float64"),
             counts=ops.zeros(self.vocabulary_size),
-            film=None,
-            bias=None,
+            squares=ops.zeros(0),
+            scale=ops.ones(self.config.hidden),
+            shift=ops.zeros(self.config.hidden),
+            bias=ops.zeros(self.vocabulary_size),
             vector=vector,
         )
-        return self.opened_further(empty, memory)
+        return self.opened_further(nothing, memory)
 
     def opened_further(self, before: Opened, more: Memory) -> Opened:
         """What was opened before, and these later messages: what it costs depends on them only."""
-        keys = ops.convert_to_tensor(more.keys.astype(np.float32))
-        return self._opened_further(before, keys, ops.convert_to_tensor(more.tokens, "int64"))
+        new, words = more.keys.astype(np.float32), more.tokens.astype(np.int64)
+        return self._opened_further(before, *map(ops.convert_to_tensor, (new, words)))
 
     def prediction(self, hidden: tf.Tensor, opened: Opened) -> tf.Tensor:
-        """Log-probabilities ``(positions, word)`` of states ``(positions, hidden)`` of one user."""
-        found = ops.log_softmax(self.words(hidden, opened.film, opened.bias))
-        if "pointer" in self.reading.ways:
-            near = self.nearness(self.keys_of(hidden), opened.keys)  # (positions, remembered)
-            own = self.own_weight(hidden)[:, None]
+        """Log-probabilities ``(positions, word)`` of states ``(positions, hidden)`` of one user.
+
+        Dropout has no part in it.
+        """
+        logits = self._logits(hidden * opened.scale + opened.shift) + opened.bias
+        if self.points:
+            near = self.nearness(self.asked(hidden), opened.keys, opened.squares)
             by_word = _sums(ops.transpose(near), opened.tokens, self.vocabulary_size)
-            found = ops.log(ops.transpose(by_word) + ops.exp(found) * own + TINY)
-            found -= ops.log(ops.sum(near, axis=1, keepdims=True) + own)
+            found = ops.log(ops.softmax(logits) + ops.transpose(by_word) + TINY)
+            found -= ops.log1p(ops.sum(near, axis=1, keepdims=True))
+        else:
+            found = ops.log_softmax(logits)
         if opened.vector is None:
             return found
-        guided = ops.log_softmax(self.guided(hidden, opened.vector[None]))
-        return self.mixed(hidden, found, guided)
+        return self.mixed(found, ops.log_softmax(self.guided(hidden, opened.vector[None])))
 
     def attended(self, hidden: tf.Tensor, opened: Opened) -> tf.Tensor:
         """Shares of the memory's prediction, ``(positions, remembered + 1)``; its own is last."""
-        near = self.nearness(self.keys_of(hidden), opened.keys)
-        weights = ops.concatenate([near, self.own_weight(hidden)[:, None]], axis=1)
+        near = self.nearness(self.asked(hidden), opened.keys, opened.squares)
+        weights = ops.pad(near, ((0, 0), (0, 1)), constant_values=1.0)
         return weights / ops.sum(weights, axis=1, keepdims=True)
 
     # Compiled here and not in UserMemory: with_memories gives many of those on one network
@@ -256,22 +293,12 @@ class MemoryNetwork(BaseModel):
         return read, self.log_likelihood(read, read)
 
     @tf.function(reduce_retracing=True)
-    def _gradient(
-        self, batch: Batch, typical: tf.Tensor, spread: tf.Tensor, offsets: tf.Tensor
-    ) -> tf.Tensor:
-        """Gradient of a batch's summed loss by the offsets ``(users, size)``, those only."""
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(offsets)
-            loss = batch.loss(self, typical + spread * offsets)
-        return tf.convert_to_tensor(tape.gradient(loss, offsets))
-
-    @tf.function(reduce_retracing=True)
     def _hidden(self, tokens: tf.Tensor) -> tf.Tensor:
         return self._states(tokens)
 
     @tf.function(reduce_retracing=True)
     def _keys(self, tokens: tf.Tensor) -> tf.Tensor:
-        return self.keys_of(self._states(tokens))
+        return self.asked(self._states(tokens))[..., :-1]
 
     @tf.function(reduce_retracing=True)
     def _advance_once(self, tokens: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
@@ -287,18 +314,23 @@ class MemoryNetwork(BaseModel):
 
     @tf.function(reduce_retracing=True)
     def _opened_further(self, before: Opened, keys: tf.Tensor, tokens: tf.Tensor) -> Opened:
-        pooled, counts, film, bias = before.pooled, before.counts, None, None
-        if "pooled" in self.reading.ways:
-            pooled += ops.sum(ops.cast(self.values(keys, tokens), "float64"), axis=0)
-            positions = ops.cast(ops.shape(before.tokens)[0] + ops.shape(tokens)[0], "float32")
-            film = self.film_of(ops.cast(pooled, "float32")[None], positions[None])[0]
-        if "counts" in self.reading.ways:
-            counts += _sums(ops.ones_like(tokens, "float32"), tokens, self.vocabulary_size)
-            bias = self.bias_of(counts)
-        keys, tokens = (
-            ops.concatenate(both) for both in ((before.keys, keys), (before.tokens, tokens))
+        found = before._replace(
+            keys=ops.concatenate([before.keys, keys]),
+            tokens=ops.concatenate([before.tokens, tokens]),
         )
-        return Opened(keys, tokens, pooled, counts, film, bias, before.vector)
+        if "pooled" in self.reading.ways:
+            pooled = before.pooled + ops.sum(ops.cast(self.values(keys, tokens), "float64"), axis=0)
+            positions = ops.cast(ops.shape(found.tokens)[:1], "float32")
+            film = self.film_of(ops.cast(pooled, "float32")[None], positions)[0]
+            scale, shift = ops.split(film, 2)
+            found = found._replace(pooled=pooled, scale=1 + scale, shift=shift)
+        if "counts" in self.reading.ways:
+            used = _sums(ops.ones_like(tokens, "float32"), tokens, self.vocabulary_size)
+            counts = before.counts + used
+            found = found._replace(counts=counts, bias=self.bias_of(counts))
+        if self.points:
+            found = found._replace(squares=ops.concatenate([before.squares, squares_of(keys)]))
+        return found
 
     def _states(self, tokens: tf.Tensor) -> tf.Tensor:
         """Hidden states of the last recurrent layer, ``(batch, time, hidden)``."""
@@ -306,11 +338,6 @@ class MemoryNetwork(BaseModel):
         for dropout, layer in zip(self.dropouts, self.recurrent, strict=False):
             hidden = layer(dropout(hidden))  # (batch, time, hidden)
         return hidden
-
-    def _guided_by(self, hidden: tf.Tensor, vectors: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """The same, where each position is read with one of a few vectors ``(rows, vector)``."""
-        film, bias = (tf.gather(self.readers[name](vectors), rows) for name in GUIDES)
-        return self.words(hidden, film, bias)
 
     def _recalled(
         self, said: Read, known: Read, left_out: bool
@@ -340,27 +367,26 @@ class MemoryNetwork(BaseModel):
 
         def of_one(parts: tuple[Any, Any]) -> tf.Tensor:
             """Nearness of a history's positions, summed: of all, and of those of the same word."""
-            (queries, words, message), (keys, known_words, known_message) = parts
-            nearness = self.nearness(queries, keys)  # (said, known)
+            (asked, words, message), (keys, known_words, known_message) = parts
+            nearness = self.nearness(asked, keys)  # (said, known)
             if left_out:
                 others = ops.not_equal(message[:, None], known_message)
                 nearness *= ops.cast(others, nearness.dtype)
             same = ops.cast(ops.equal(words[:, None], known_words), nearness.dtype)
             return ops.stack([ops.sum(nearness, axis=1), ops.sum(nearness * same, axis=1)], axis=1)
 
-        parts = [
-            tuple(
-                tf.RaggedTensor.from_row_splits(part, read.bounds, validate=False)
-                for part in (read.keys, read.targets, read.message)
+        parts = tuple(
+            tuple(tf.RaggedTensor.from_row_splits(row, read.bounds, validate=False) for row in rows)
+            for read, rows in (
+                (said, (said.asked, said.targets, said.message)),
+                (known, (known.keys, known.targets, known.message)),
             )
-            for read in (said, known)
-        ]
+        )
         sums = tf.map_fn(
-            of_one, tuple(parts), fn_output_signature=tf.RaggedTensorSpec((None, 2), ragged_rank=0)
+            of_one, parts, fn_output_signature=tf.RaggedTensorSpec((None, 2), ragged_rank=0)
         )
         total, match = ops.unstack(sums.values, 2, axis=1)
-        own = self.own_weight(said.hidden)
-        return ops.log(match + own * ops.exp(log_probs) + TINY) - ops.log(total + own)
+        return ops.log(match + ops.exp(log_probs) + TINY) - ops.log1p(total)
 
     def _reader(self, name: str, inputs: int, *layers: keras.layers.Layer) -> None:
         """Make layers that read, one after the other, with their weights."""
@@ -387,19 +413,9 @@ class MemoryNetwork(BaseModel):
         return named | self.numbers
 
 
-class Batch(NamedTuple):
-    """Some words to predict, and what the memory says of them."""
-
-    hidden: tf.Tensor  # (positions, hidden)
-    targets: tf.Tensor  # (positions,)
-    rows: tf.Tensor  # (positions,): of the user
-    memory: tf.Tensor  # (positions,): log-probabilities
-
-    def loss(self, network: MemoryNetwork, vectors: tf.Tensor) -> tf.Tensor:
-        """Summed loss, nats, with these vectors ``(users, size)``."""
-        logits = network._guided_by(self.hidden, vectors, self.rows)
-        guided = log_prob(logits, self.targets)
-        return -ops.sum(network.mixed(self.hidden, self.memory[:, None], guided[:, None]))
+def squares_of(keys: tf.Tensor) -> tf.Tensor:
+    """Squared length of each key, ``(positions,)``."""
+    return ops.sum(ops.square(keys), axis=-1)
 
 
 def arrays_of(text: Text) -> tuple[Any, ...]:

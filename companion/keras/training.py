@@ -77,7 +77,7 @@ def train(
 class Task(Protocol):
     """What a model is trained to do: batches, in the order of each epoch, and their loss."""
 
-    signature: Any  # of what a batch holds, its sizes left open
+    signature: Any  # of what a step reads, its sizes left open
 
     def __len__(self) -> int:
         """Batches of an epoch, at most."""
@@ -85,14 +85,11 @@ class Task(Protocol):
     def epoch(self, number: int) -> Sequence[Any]:
         """What stands in each batch of this epoch, from 0."""
 
-    def arrays(self, batch: Any) -> tuple[Any, Any]:
-        """What the model reads of a batch, and what it is to predict."""
+    def arrays(self, batch: Any) -> tuple[Any, ...]:
+        """What a step of the model reads."""
 
     def tokens(self, batch: Any) -> int:
         """How many are predicted."""
-
-    def loss(self, targets: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
-        """Mean loss of a batch, in nats per token; fails where it is not finite."""
 
     def validate(self, model: Any) -> float:
         """Loss on text that is not trained on, in nats per token."""
@@ -101,13 +98,16 @@ class Task(Protocol):
 def train_on(
     model: keras.Model, task: Task, config: TrainingConfig, progress: bool | None = None
 ) -> History:
-    """Train a model on any task, as :func:`train` does on messages."""
+    """Train a model on any task, as :func:`train` does on messages.
+
+    A step is the model's own ``train_step``: where it has not written one, that of Keras.
+    """
     total = config.epochs * len(task)
     _reseed(model, config.seed)
     optimizer = _Adam(config, total)
     optimizer.build(model.trainable_variables)  # TensorFlow traces twice a step that makes weights
     # Without XLA, which compiles anew for every width of a batch and takes longer than it saves
-    model.compile(optimizer, task.loss, jit_compile=False)
+    model.compile(optimizer, _finite_loss, jit_compile=False)
     with progress_bar(total, "training", "batch", progress) as bar:
         recorder = _Recorder(task, config, bar)
         try:
@@ -159,19 +159,26 @@ class LateEpsilonAdam(keras.optimizers.Adam):
     """Adam that adds epsilon after the correction of the second moment's bias.
 
     So PyTorch and the paper have it; Keras adds it before. At the first step, epsilon so counts 32
-    times as much.
+    times as much. And, as in PyTorch, each weight counts its own steps, to correct for how few
+    they are: one without a gradient takes no part in a step.
     """
 
-    epsilon: Any  # a number, and within a step a tensor
+    def build(self, variables: list[keras.Variable]) -> None:
+        """Make the moments, and the counts."""
+        if not self.built:
+            super().build(variables)
+            self.taken = [self.add_variable((), name="taken") for _ in variables]
 
-    def apply(
-        self, grads: list[Any], trainable_variables: list[keras.Variable] | None = None
-    ) -> None:
-        """Take one step."""
-        epsilon, step = self.epsilon, ops.cast(self.iterations + 1, "float32")
-        self.epsilon = epsilon * ops.sqrt(1.0 - ops.power(self.beta_2, step))
-        super().apply(grads, trainable_variables)
-        self.epsilon = epsilon
+    def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
+        """Move one weight."""
+        place = self._get_variable_index(variable)
+        mean, square = self._momentums[place], self._velocities[place]
+        taken = self.taken[place].assign_add(1.0)
+        correction = ops.sqrt(1.0 - ops.power(self.beta_2, taken))
+        rate = learning_rate * correction / (1.0 - ops.power(self.beta_1, taken))
+        mean.assign_add((gradient - mean) * (1.0 - self.beta_1))
+        square.assign_add((ops.square(gradient) - square) * (1.0 - self.beta_2))
+        variable.assign_sub(mean * rate / (ops.sqrt(square) + self.epsilon * correction))
 
 
 class _Adam(LateEpsilonAdam):
@@ -194,8 +201,6 @@ class _Adam(LateEpsilonAdam):
         )
         self.clip = config.clip
 
-    epsilon: Any  # a number, and within a step a tensor
-
     def apply(
         self, grads: list[Any], trainable_variables: list[keras.Variable] | None = None
     ) -> None:
@@ -210,14 +215,14 @@ class _Adam(LateEpsilonAdam):
 _LOSS, _NORM = "loss", "norm of the gradient"
 
 
-def finite_loss(loss: tf.Tensor) -> tf.Tensor:
-    """The loss; training stops where it is not finite."""
+def finite(loss: tf.Tensor) -> tf.Tensor:
+    """The loss; fails where it is not finite, so that training stops."""
     return tf.debugging.check_numerics(loss, _LOSS)
 
 
 def _finite_loss(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """The masked loss, in the order of Keras; fails where it is not finite."""
-    return finite_loss(masked_loss(logits, targets))
+    return finite(masked_loss(logits, targets))
 
 
 class _Losses(keras.callbacks.Callback):
@@ -312,14 +317,11 @@ class _Messages:
         size, seed, pool = self.config.batch_size, self.config.seed, self.config.pool
         return epoch_batches(self.data.train.lengths, size, seed, number, pool)
 
-    def arrays(self, batch: np.ndarray) -> tuple[Any, Any]:
+    def arrays(self, batch: np.ndarray) -> tuple[Any, ...]:
         return _arrays(self.data.train, batch)
 
     def tokens(self, batch: np.ndarray) -> int:
         return _tokens(self.data.train, batch)
-
-    def loss(self, targets: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
-        return _finite_loss(targets, predicted)
 
     def validate(self, model: keras.Model) -> float:
         return evaluate(model, self.data.validation)
@@ -351,7 +353,7 @@ def _fit(model: keras.Model, task: Task, epoch: int, recorder: _Recorder) -> Non
 
 
 def _stream(
-    order: Sequence[Any], arrays: Callable[[Any], tuple[Any, Any]], signature: Any
+    order: Sequence[Any], arrays: Callable[[Any], tuple[Any, ...]], signature: Any
 ) -> tf.data.Dataset:
     """Batches in this order.
 
@@ -360,7 +362,7 @@ def _stream(
     open: the training step is traced once, not once for every width.
     """
 
-    def stream() -> Iterator[tuple[Any, Any]]:
+    def stream() -> Iterator[tuple[Any, ...]]:
         yield from map(arrays, order)
 
     return tf.data.Dataset.from_generator(stream, output_signature=signature).prefetch(2)

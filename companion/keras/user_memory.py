@@ -38,6 +38,8 @@ from . import training as training_loop
 from .base_model import BaseModel
 from .reading import MemoryNetwork, Opened, arrays_of
 
+OPEN = 1024  # users whose memories stay open at once
+
 
 class UserMemory(keras.Model):
     """A network, and what it remembers of each user.
@@ -47,22 +49,15 @@ class UserMemory(keras.Model):
     network : companion.keras.reading.MemoryNetwork
     memories : companion.users.memories.Memories
         Of the users it knows.
-    anyone : np.ndarray, optional
-        The vector of whoever has none, ``(embedding,)``; zeros, if not given.
     """
 
     vocabulary: Vocabulary | None = None
     user_names: tuple[str, ...] | None = None
 
-    def __init__(
-        self, network: MemoryNetwork, memories: Memories, anyone: np.ndarray | None = None
-    ) -> None:
+    def __init__(self, network: MemoryNetwork, memories: Memories) -> None:
         super().__init__()
         self.network = network
         self.memories = memories
-        if anyone is None:
-            anyone = np.zeros(network.reading.embedding)
-        self.anyone = anyone.astype(np.float32)
         self._opened: dict[int | None, Opened] = {}
         self.built = True
 
@@ -169,7 +164,7 @@ class UserMemory(keras.Model):
             If another network read them.
         """
         memories.check_made_for(fingerprint(self))
-        other = UserMemory(self.network, memories, self.anyone)
+        other = UserMemory(self.network, memories)
         other.vocabulary = self.vocabulary
         return other
 
@@ -190,13 +185,12 @@ class UserMemory(keras.Model):
         """
         user = int(check_ids("user", [user], None, ndim=1)[0])
         words = kept_memories.check_message(message, self.vocabulary_size)
-        more = self._read_one(words)
         before, last = self.memories.of_users.get(user), self.network.reading.last
+        opened, more = self._opened.pop(user, None), self._read_one(words)
         after = more if before is None else before.joined(more)
-        opened = self._opened.pop(user, None)
-        self.memories = self.memories.with_user(user, after.last(last))
         if opened is not None and (last is None or len(after.tokens) <= last):
             self._opened[user] = self.network.opened_further(opened, more)
+        self.memories = self.memories.with_user(user, after.last(last))
 
     def forget(self, user: int, message: Sequence[int] | np.ndarray) -> None:
         """Take a message out: what is left is the model that never saw it.
@@ -221,9 +215,9 @@ class UserMemory(keras.Model):
 
     def _read_one(self, words: np.ndarray) -> Memory:
         """A memory of one message."""
-        ids = self.network._tokens(np.r_[BEGIN, words][None], ndim=2)
+        ids = np.concatenate([[BEGIN], words])[None].astype(np.int32)  # checked before
         keys = self.network._keys(ids)[0].numpy().astype(STORED)
-        tokens = kept_memories.as_kept(np.r_[words, END], self.vocabulary_size)
+        tokens = kept_memories.as_kept(np.concatenate([words, [END]]), self.vocabulary_size)
         return Memory(tokens, np.array([len(tokens)], np.int32), keys)
 
     def _opened_for(self, users: np.ndarray | None, messages: int) -> list[Opened]:
@@ -239,11 +233,9 @@ class UserMemory(keras.Model):
             network, memory = self.network, self._empty
             if user is not None:
                 memory = self.memories.of_users[user]
-            vector = None
-            if network.reading.embedding:
-                own = memory.vector
-                vector = ops.convert_to_tensor(self.anyone if own is None else own, "float32")
-            self._opened[user] = network.open(memory, vector)
+            if len(self._opened) >= OPEN:
+                del self._opened[next(iter(self._opened))]  # the one opened first
+            self._opened[user] = network.open(memory)
         return self._opened[user]
 
     @property
@@ -285,11 +277,11 @@ def trained(
         network = from_base(base, data.train, config, training.seed)
         learner = practice.Learner(network, len(data.known_users), training.seed)
         history = practice.train(learner, data, training, progress)
-        model = UserMemory(network, Memories("", {}), learner.anyone)
+        model = UserMemory(network, Memories("", {}))
         model.vocabulary = data.vocabulary
         memories = model.read(data.train)
         if config.embedding:
-            memories = memories.with_vectors(learner.kept_vectors[:-1])
+            memories = memories.with_vectors(learner.kept_vectors)
         return model.with_memories(memories), history
 
     key = {"base": base_model.fingerprint(base), "config": config}
@@ -396,7 +388,7 @@ def _arrays(model: UserMemory) -> dict[str, np.ndarray]:
     weights = base_model.weights_of(model.network)
     kept = {f"memory/{name}": array for name, array in model.memories.packed().items()}
     named = {f"network/{name}": weight for name, weight in weights.items()}
-    return {**named, **kept, "anyone": model.anyone}
+    return {**named, **kept}
 
 
 def _settings(model: UserMemory) -> dict[str, Any]:
@@ -413,13 +405,12 @@ def _make(arrays: dict[str, np.ndarray], settings: dict[str, Any], path: Path) -
     config, base = UserMemoryConfig(**settings["config"]), BaseModelConfig(**settings["base"])
     network = MemoryNetwork(settings["vocabulary_size"], config, base)
     parts: dict[str, dict[str, np.ndarray]] = {"network": {}, "memory": {}}
-    anyone = arrays.pop("anyone")
     for name, array in arrays.items():
         part, _, rest = name.partition("/")
         parts[part][rest] = array
     base_model.assign(network, parts["network"], path)
     memories = Memories.unpacked(base_model.fingerprint(network), parts["memory"])
-    return UserMemory(network, memories, anyone)
+    return UserMemory(network, memories)
 
 
 LIFE = Life(

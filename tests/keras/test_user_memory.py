@@ -37,19 +37,16 @@ def nudge(network):
 def weights(network):
     """All weights of a network that reads in every way, each matrix ``(in, out)``."""
     w = {name: weight.numpy() for name, weight in network._named().items()}
-    named = {"value in": "value/0", "value out": "value/2", "pool": "pool/0"}
-    named |= {"trust in": "trust/0", "trust out": "trust/2"}
+    named = {"value in": "value/0", "value out": "value/2", "pool": "pool/0", "ask": "ask"}
     found = {name: w[f"{layer}/kernel"] for name, layer in named.items()}
     found |= {f"{name} bias": w[f"{layer}/bias"] for name, layer in named.items()}
     return found | {
         "embedding": w["embedding"],
         "projection": w["projection/kernel"],
         "words": w["output/bias"],
-        "key": w["key/kernel"],
         "film": w["film/kernel"],
         "count weight": w["count_weight"],
         "count scale": w["count_scale"],
-        "level": w["level"],
     }
 
 
