@@ -25,7 +25,7 @@ Timed = Callable[[], float]
 def rows(framework: str, small: bool = False) -> list[Row]:
     """How many times as long the base model takes."""
     data, _ = messages()
-    base = twin(framework, "base_model").BaseModel(len(data.vocabulary), BaseModelConfig())
+    base = still(twin(framework, "base_model").BaseModel(len(data.vocabulary), BaseModelConfig()))
     user, text = long_history(data.train)
     model = remembering(framework, base, text, data.vocabulary)
     times, rounds = (20, 1) if small else (50, 41)
@@ -64,7 +64,12 @@ def remembering(framework: str, base: Any, text: Corpus, vocabulary: Any) -> Any
     network = user_memory.from_base(base, text)
     model = user_memory.UserMemory(network, user_memory.Memories("", {}))
     model.vocabulary = vocabulary
-    return model.with_memories(model.read(text))
+    return still(model.with_memories(model.read(text)))
+
+
+def still(model: Any) -> Any:
+    """The model in evaluation mode, as a trained one is, where the framework has such a thing."""
+    return model.eval() if hasattr(model, "eval") else model
 
 
 def passing(base: Any, times: int) -> float:
