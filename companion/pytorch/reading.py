@@ -41,14 +41,20 @@ class Read(NamedTuple):
     bounds: list[int]  # (histories + 1,): where each history begins
 
 
+class Sums(NamedTuple):
+    """One user's memory, as far as a later message only adds to it."""
+
+    keys: Tensor  # (positions, key)
+    squares: Tensor  # (positions,): of the keys
+    tokens: Tensor  # (positions,)
+    values: Tensor  # (size,): the sum of what is pooled, float64
+    counts: Tensor  # (word,)
+
+
 class Opened(NamedTuple):
     """One user's memory and vector, made ready to predict from."""
 
-    keys: Tensor  # (positions, key)
-    tokens: Tensor  # (positions,)
-    pooled: Tensor  # (size,): the sum of all values, float64
-    counts: Tensor  # (word,)
-    squares: Tensor  # (positions,): of the keys
+    sums: Sums
     scale: Tensor  # (hidden,): times the last hidden state
     shift: Tensor  # (hidden,): added to it
     bias: Tensor  # (word,): of the output layer
@@ -173,7 +179,7 @@ class MemoryNetwork(BaseModel):
         queries, trust = asked[:, :-1], asked[:, -1:]
         exponent = torch.addmm(squares, queries, keys.T, beta=-1, alpha=2)
         exponent -= squares_of(queries)[:, None] + trust
-        return exponent.clamp(min=-FARTHEST).exp()
+        return exponent.clamp_(min=-FARTHEST).exp_()
 
     def words(self, hidden: Tensor, film: Tensor | None, bias: Tensor | None) -> Tensor:
         """Logits ``(positions, word)`` of states ``(positions, hidden)``; a row of `film` each."""
@@ -197,43 +203,38 @@ class MemoryNetwork(BaseModel):
         """Whether there is a pointer."""
         return "pointer" in self.reading.ways
 
-    def open(self, memory: Memory) -> Opened:
-        """A user's memory made ready to predict from: one small pass over what is kept."""
-        vector = None
-        if memory.vector is not None and self.reading.embedding:
-            vector = self._tensor(memory.vector).to(self.output.bias.dtype)
-        bias, hidden = self.output.bias, self.config.hidden
-        nothing = Opened(
-            keys=bias.new_zeros(0, memory.keys.shape[1]),
-            tokens=self._tensor(np.zeros(0, np.int64)),
-            pooled=bias.new_zeros(self.reading.size, dtype=torch.float64),
-            counts=bias.new_zeros(self.vocabulary_size),
-            squares=bias.new_zeros(0),
-            scale=bias.new_ones(hidden),
-            shift=bias.new_zeros(hidden),
-            bias=bias,
-            vector=vector,
-        )
-        return self.opened_further(nothing, memory)
-
-    def opened_further(self, before: Opened, more: Memory) -> Opened:
-        """What was opened before, and these later messages: what it costs depends on them only."""
-        new = self._tensor(more.keys).to(before.keys.dtype)
-        words = self._tensor(more.tokens.astype(np.int64))
-        found = before._replace(
-            keys=torch.cat([before.keys, new]), tokens=torch.cat([before.tokens, words])
-        )
+    def summed(self, memory: Memory, before: Sums | None = None) -> Sums:
+        """Sums over a memory, and over what came before it: they cost what `memory` is long."""
+        keys = self._tensor(memory.keys).to(self.output.bias.dtype)
+        tokens = self._tensor(memory.tokens.astype(np.int64))
+        values = keys.new_zeros(self.reading.size, dtype=torch.float64)
+        counts = keys.new_zeros(self.vocabulary_size)
         if "pooled" in self.reading.ways:
-            pooled = before.pooled + self.values(new, words).double().sum(0)
-            positions = new.new_tensor([len(found.tokens)])
-            scale, shift = self.film_of(pooled.to(new.dtype)[None], positions)[0].chunk(2)
-            found = found._replace(pooled=pooled, scale=1 + scale, shift=shift)
+            values = self.values(keys, tokens).double().sum(0)
         if "counts" in self.reading.ways:
-            counts = before.counts + torch.bincount(words, minlength=len(before.counts))
-            found = found._replace(counts=counts, bias=self.output.bias + self.bias_of(counts))
-        if self.points:
-            found = found._replace(squares=torch.cat([before.squares, squares_of(new)]))
-        return found
+            counts = torch.bincount(tokens, minlength=self.vocabulary_size).to(keys.dtype)
+        found = Sums(keys, squares_of(keys), tokens, values, counts)
+        if before is None:
+            return found
+        rows = zip(before[:3], found[:3], strict=True)
+        keys, squares, tokens = (torch.cat(each) for each in rows)
+        return Sums(keys, squares, tokens, before.values + values, before.counts + counts)
+
+    def opened(self, sums: Sums, vector: np.ndarray | None = None) -> Opened:
+        """What sums say of their user, made ready to predict from; beside them their vector."""
+        scale, shift = sums.keys.new_ones(1), sums.keys.new_zeros(1)
+        bias: Tensor = self.output.bias
+        if "pooled" in self.reading.ways:
+            positions = scale.new_tensor([len(sums.tokens)])
+            film = self.film_of(sums.values.to(scale.dtype)[None], positions)[0]
+            scale, shift = film.chunk(2)
+            scale = 1 + scale
+        if "counts" in self.reading.ways:
+            bias = bias + self.bias_of(sums.counts)
+        own = None
+        if vector is not None and self.reading.embedding:
+            own = self._tensor(vector).to(scale.dtype)
+        return Opened(sums, scale, shift, bias, own)
 
     def predict(self, hidden: Tensor, opened: Opened) -> Tensor:
         """Log-probabilities ``(positions, word)`` of states ``(positions, hidden)`` of one user.
@@ -244,9 +245,10 @@ class MemoryNetwork(BaseModel):
         if self.projection is not None:
             read = functional.linear(read, self.projection.weight)
         logits = functional.linear(read, self.output.weight, opened.bias)
-        if self.points and len(opened.tokens):
-            near = self.nearness(self.ask(hidden), opened.keys, opened.squares)
-            found = logits.softmax(-1).index_add_(1, opened.tokens, near).add_(TINY).log_()
+        sums = opened.sums
+        if self.points and len(sums.tokens):
+            near = self.nearness(self.ask(hidden), sums.keys, sums.squares)
+            found = logits.softmax(-1).index_add_(1, sums.tokens, near).add_(TINY).log_()
             found -= near.sum(1, keepdim=True).log1p_()
         else:
             found = logits.log_softmax(-1)
@@ -256,7 +258,7 @@ class MemoryNetwork(BaseModel):
 
     def attended(self, hidden: Tensor, opened: Opened) -> Tensor:
         """Shares of the memory's prediction, ``(positions, remembered + 1)``; its own is last."""
-        near = self.nearness(self.ask(hidden), opened.keys, opened.squares)
+        near = self.nearness(self.ask(hidden), opened.sums.keys, opened.sums.squares)
         weights = functional.pad(near, (0, 1), value=1.0)
         return weights / weights.sum(1, keepdim=True)
 
@@ -356,4 +358,4 @@ def log_prob(logits: Tensor, targets: Tensor) -> Tensor:
     return -functional.cross_entropy(logits, targets, reduction="none")
 
 
-__all__ = ["MemoryNetwork", "Opened", "Read"]
+__all__ = ["MemoryNetwork", "Opened", "Read", "Sums"]
