@@ -22,8 +22,13 @@ from companion.users.methods import (
 
 from .base_model import BaseModel
 
-READERS = {"ask", "value", "pool", "film", "vector_film", "vector_bias"}
-STILL = ("film", "vector_film", "vector_bias")  # start at zero, to change nothing at first
+READERS = {"ask", "value", "pool", "film", "guide_bias", "vector_film", "vector_bias"}
+STILL = (
+    "film",
+    "guide_bias",
+    "vector_film",
+    "vector_bias",
+)  # start at zero, to change nothing at first
 FARTHEST = 50.0  # squared distance: beyond, numbers become so small that processors slow down
 TINY = 1e-30  # below any probability: what has none keeps a finite logarithm
 
@@ -41,14 +46,20 @@ class Read(NamedTuple):
     bounds: list[int]  # (histories + 1,): where each history begins
 
 
+class Sums(NamedTuple):
+    """One user's memory, as far as a later message only adds to it."""
+
+    keys: Tensor  # (positions, key)
+    squares: Tensor  # (positions,): of the keys
+    tokens: Tensor  # (positions,)
+    values: Tensor  # (size,): the sum of what is pooled, float64
+    counts: Tensor  # (word,)
+
+
 class Opened(NamedTuple):
     """One user's memory and vector, made ready to predict from."""
 
-    keys: Tensor  # (positions, key)
-    tokens: Tensor  # (positions,)
-    pooled: Tensor  # (size,): the sum of all values, float64
-    counts: Tensor  # (word,)
-    squares: Tensor  # (positions,): of the keys
+    sums: Sums
     scale: Tensor  # (hidden,): times the last hidden state
     shift: Tensor  # (hidden,): added to it
     bias: Tensor  # (word,): of the output layer
@@ -61,8 +72,9 @@ class MemoryNetwork(BaseModel):
     Of every remembered position *i* it knows the word ``y_i`` that came and a key ``k_i = W h_i``
     of the hidden state that it came in.
 
-    - *Pooled*: a small network makes a value of each key and word; their mean scales and shifts
-      the last hidden state [1]_, as a user's vector does.
+    - *Pooled*: a small network makes a value of each key and word; a vector made of their mean
+      scales and shifts the last hidden state [1]_ and adds a bias to the words, as a user's vector
+      does.
     - *Counts*: ``a_w * log(1 + c_w / s_w)`` is added to the logit of each word, where ``c_w`` says
       how often the user wrote it; ``a`` and ``s`` are learned.
     - *Pointer* [2]_ [3]_: ``n_i = exp(-|W h - k_i|^2 - g h)`` says how near the present state is to
@@ -147,11 +159,11 @@ class MemoryNetwork(BaseModel):
         """What is pooled of each remembered position, ``(positions, size)``."""
         return self.value(torch.cat([keys, self.embedding.weight[tokens]], dim=-1))
 
-    def film_of(self, summed: Tensor, positions: Tensor) -> Tensor:
-        """Scales and shifts ``(rows, 2 * hidden)`` from sums of values ``(rows, size)``."""
+    def guide_of(self, summed: Tensor, positions: Tensor) -> Tensor:
+        """The pooled vector ``(rows, size)`` from sums of values ``(rows, size)``."""
         mean = summed / positions.clamp(min=1)[:, None]
         amount = torch.log1p(positions)[:, None] / 5
-        return self.film(self.pool(torch.cat([mean, amount], dim=-1)))
+        return self.pool(torch.cat([mean, amount], dim=-1))
 
     def bias_of(self, counts: Tensor) -> Tensor:
         """What is added to the logits, ``(rows, word)``, for so many uses of each word."""
@@ -173,7 +185,7 @@ class MemoryNetwork(BaseModel):
         queries, trust = asked[:, :-1], asked[:, -1:]
         exponent = torch.addmm(squares, queries, keys.T, beta=-1, alpha=2)
         exponent -= squares_of(queries)[:, None] + trust
-        return exponent.clamp(min=-FARTHEST).exp()
+        return exponent.clamp_(min=-FARTHEST).exp_()
 
     def words(self, hidden: Tensor, film: Tensor | None, bias: Tensor | None) -> Tensor:
         """Logits ``(positions, word)`` of states ``(positions, hidden)``; a row of `film` each."""
@@ -197,43 +209,38 @@ class MemoryNetwork(BaseModel):
         """Whether there is a pointer."""
         return "pointer" in self.reading.ways
 
-    def open(self, memory: Memory) -> Opened:
-        """A user's memory made ready to predict from: one small pass over what is kept."""
-        vector = None
-        if memory.vector is not None and self.reading.embedding:
-            vector = self._tensor(memory.vector).to(self.output.bias.dtype)
-        bias, hidden = self.output.bias, self.config.hidden
-        nothing = Opened(
-            keys=bias.new_zeros(0, memory.keys.shape[1]),
-            tokens=self._tensor(np.zeros(0, np.int64)),
-            pooled=bias.new_zeros(self.reading.size, dtype=torch.float64),
-            counts=bias.new_zeros(self.vocabulary_size),
-            squares=bias.new_zeros(0),
-            scale=bias.new_ones(hidden),
-            shift=bias.new_zeros(hidden),
-            bias=bias,
-            vector=vector,
-        )
-        return self.opened_further(nothing, memory)
-
-    def opened_further(self, before: Opened, more: Memory) -> Opened:
-        """What was opened before, and these later messages: what it costs depends on them only."""
-        new = self._tensor(more.keys).to(before.keys.dtype)
-        words = self._tensor(more.tokens.astype(np.int64))
-        found = before._replace(
-            keys=torch.cat([before.keys, new]), tokens=torch.cat([before.tokens, words])
-        )
+    def summed(self, memory: Memory, before: Sums | None = None) -> Sums:
+        """Sums over a memory, and over what came before it: they cost what `memory` is long."""
+        keys = self._tensor(memory.keys).to(self.output.bias.dtype)
+        tokens = self._tensor(memory.tokens.astype(np.int64))
+        values = keys.new_zeros(self.reading.size, dtype=torch.float64)
+        counts = keys.new_zeros(self.vocabulary_size)
         if "pooled" in self.reading.ways:
-            pooled = before.pooled + self.values(new, words).double().sum(0)
-            positions = new.new_tensor([len(found.tokens)])
-            scale, shift = self.film_of(pooled.to(new.dtype)[None], positions)[0].chunk(2)
-            found = found._replace(pooled=pooled, scale=1 + scale, shift=shift)
+            values = self.values(keys, tokens).double().sum(0)
         if "counts" in self.reading.ways:
-            counts = before.counts + torch.bincount(words, minlength=len(before.counts))
-            found = found._replace(counts=counts, bias=self.output.bias + self.bias_of(counts))
-        if self.points:
-            found = found._replace(squares=torch.cat([before.squares, squares_of(new)]))
-        return found
+            counts = torch.bincount(tokens, minlength=self.vocabulary_size).to(keys.dtype)
+        found = Sums(keys, squares_of(keys), tokens, values, counts)
+        if before is None:
+            return found
+        rows = zip(before[:3], found[:3], strict=True)
+        keys, squares, tokens = (torch.cat(each) for each in rows)
+        return Sums(keys, squares, tokens, before.values + values, before.counts + counts)
+
+    def opened(self, sums: Sums, vector: np.ndarray | None = None) -> Opened:
+        """What sums say of their user, made ready to predict from; beside them their vector."""
+        scale, shift = sums.keys.new_ones(1), sums.keys.new_zeros(1)
+        bias: Tensor = self.output.bias
+        if "pooled" in self.reading.ways:
+            positions = scale.new_tensor([len(sums.tokens)])
+            guide = self.guide_of(sums.values.to(scale.dtype)[None], positions)[0]
+            scale, shift = self.film(guide).chunk(2)
+            scale, bias = 1 + scale, bias + self.guide_bias(guide)
+        if "counts" in self.reading.ways:
+            bias = bias + self.bias_of(sums.counts)
+        own = None
+        if vector is not None and self.reading.embedding:
+            own = self._tensor(vector).to(scale.dtype)
+        return Opened(sums, scale, shift, bias, own)
 
     def prediction(self, hidden: Tensor, opened: Opened) -> Tensor:
         """Log-probabilities ``(positions, word)`` of states ``(positions, hidden)`` of one user.
@@ -244,9 +251,10 @@ class MemoryNetwork(BaseModel):
         if self.projection is not None:
             read = functional.linear(read, self.projection.weight)
         logits = functional.linear(read, self.output.weight, opened.bias)
-        if self.points and len(opened.tokens):
-            near = self.nearness(self.ask(hidden), opened.keys, opened.squares)
-            found = logits.softmax(-1).index_add_(1, opened.tokens, near).add_(TINY).log_()
+        sums = opened.sums
+        if self.points and len(sums.tokens):
+            near = self.nearness(self.ask(hidden), sums.keys, sums.squares)
+            found = logits.softmax(-1).index_add_(1, sums.tokens, near).add_(TINY).log_()
             found -= near.sum(1, keepdim=True).log1p_()
         else:
             found = logits.log_softmax(-1)
@@ -256,7 +264,7 @@ class MemoryNetwork(BaseModel):
 
     def attended(self, hidden: Tensor, opened: Opened) -> Tensor:
         """Shares of the memory's prediction, ``(positions, remembered + 1)``; its own is last."""
-        near = self.nearness(self.ask(hidden), opened.keys, opened.squares)
+        near = self.nearness(self.ask(hidden), opened.sums.keys, opened.sums.squares)
         weights = functional.pad(near, (0, 1), value=1.0)
         return weights / weights.sum(1, keepdim=True)
 
@@ -277,12 +285,14 @@ class MemoryNetwork(BaseModel):
             values = self.values(known.keys, known.targets)
             own = values.new_zeros(len(known.lengths), values.shape[1])
             summed = of_others(own.index_add(0, known.message, values))
-            film = self.film_of(summed, of_others(known.lengths.to(values.dtype)))
+            guide = self.guide_of(summed, of_others(known.lengths.to(values.dtype)))
+            film, bias = self.film(guide), self.guide_bias(guide)
         if "counts" in ways:
             own = self.output.bias.new_zeros(len(known.lengths), self.vocabulary_size)
             ones = own.new_ones(len(known.targets))
             own.index_put_((known.message, known.targets), ones, accumulate=True)
-            bias = self.bias_of(of_others(own))
+            counted = self.bias_of(of_others(own))
+            bias = counted if bias is None else bias + counted
         return film, bias
 
     def _pointed(self, log_probs: Tensor, said: Read, known: Read, left_out: bool) -> Tensor:
@@ -319,6 +329,7 @@ class MemoryNetwork(BaseModel):
                 nn.Linear(size + 1, size), nn.Tanh(), nn.Dropout(reading.dropout)
             )
             self.film = nn.Linear(size, 2 * hidden, bias=False)
+            self.guide_bias = nn.Linear(size, self.vocabulary_size, bias=False)
         if "counts" in reading.ways:
             self.count_weight = nn.Parameter(torch.empty(self.vocabulary_size))
             self.count_scale = nn.Parameter(torch.empty(self.vocabulary_size))
@@ -356,4 +367,4 @@ def log_prob(logits: Tensor, targets: Tensor) -> Tensor:
     return -functional.cross_entropy(logits, targets, reduction="none")
 
 
-__all__ = ["MemoryNetwork", "Opened", "Read"]
+__all__ = ["MemoryNetwork", "Opened", "Read", "Sums"]
