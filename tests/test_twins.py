@@ -10,7 +10,8 @@ import pytest
 import companion
 
 FOLDERS = [Path(companion.__file__).parent / name for name in ("pytorch", "keras")]
-FRAMEWORK_METHODS = {"forward", "call", "build"}  # what each framework asks a model to define
+# what each framework asks a model to define
+FRAMEWORK_METHODS = {"forward", "call", "build", "train_step"}
 
 
 def shape(parameters):

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -72,17 +72,39 @@ def train(
         If the loss or its gradient is not finite. The model keeps its best weights so far.
     """
     check_trainable(model, data)
+    return train_on(model, _Messages(data, config, _device(model)), config, progress)
+
+
+class Task(Protocol):
+    """What a model is trained to do: batches, in the order of each epoch, and their loss."""
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+
+    def epoch(self, number: int) -> Iterable[Any]:
+        """The batches of this epoch, from 0."""
+
+    def loss(self, model: Any, batch: Any) -> tuple[Tensor, int]:
+        """Mean loss of a batch, in nats per token, and its tokens."""
+
+    def validate(self, model: Any) -> float:
+        """Loss on text that is not trained on, in nats per token."""
+
+
+def train_on(
+    model: nn.Module, task: Task, config: TrainingConfig, progress: bool | None = None
+) -> History:
+    """Train a model on any task, as :func:`train` does on messages."""
     history, best = History(), {}
-    order = _EpochOrder(data.train.lengths, config)
-    bar = progress_bar(config.epochs * len(order), "training", "batch", progress)
+    bar = progress_bar(config.epochs * len(task), "training", "batch", progress)
     devices = [_device(model)] if _device(model).type == "cuda" else []
     with bar, torch.random.fork_rng(devices):  # dropout draws from PyTorch's own random state
         torch.manual_seed(config.seed)
-        loop = _Loop(model, config, order, history, bar)
+        loop = _Loop(model, config, task, history, bar)
         try:
-            for order.epoch in range(config.epochs):
-                loop.epoch(data)
-                if history.best_epoch == order.epoch:
+            for epoch in range(config.epochs):
+                loop.epoch(epoch)
+                if history.best_epoch == epoch:
                     best = {name: weight.clone() for name, weight in _trainable(model)}
                 if history.out_of_patience(config.patience):
                     break
@@ -161,6 +183,28 @@ class _EpochOrder(Sampler):
         return iter(epoch_batches(self.lengths, size, seed, self.epoch, pool))
 
 
+class _Messages:
+    """The task of predicting messages, whoever wrote them, each by itself."""
+
+    def __init__(self, data: Split, config: TrainingConfig, device: torch.device) -> None:
+        self.data, self.device = data, device
+        self.order = _EpochOrder(data.train.lengths, config)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def epoch(self, number: int) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
+        self.order.epoch = number
+        return _loader(self.data.train, self.order, self.device)
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, int]:
+        inputs, targets, users = batch
+        return masked_loss(model(inputs, users), targets), int(targets.count_nonzero())
+
+    def validate(self, model: nn.Module) -> float:
+        return evaluate(model, self.data.validation)
+
+
 class _Loop:
     """One training: what its steps share."""
 
@@ -168,11 +212,11 @@ class _Loop:
         self,
         model: nn.Module,
         config: TrainingConfig,
-        order: _EpochOrder,
+        task: Task,
         history: History,
         bar: Any,
     ) -> None:
-        self.model, self.config, self.order = model, config, order
+        self.model, self.config, self.task = model, config, task
         self.history, self.bar = history, bar
         self.weights = [w for w in model.parameters() if w.requires_grad]
         self.optimizer = torch.optim.AdamW(
@@ -183,30 +227,32 @@ class _Loop:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        total = config.epochs * len(order)
+        total = config.epochs * len(task)
         self.schedule = LambdaLR(
             self.optimizer,
             lambda step: learning_rate_at(step, total, config) / config.learning_rate,
         )
         self.start = time.perf_counter()
 
-    def epoch(self, data: Split) -> None:
+    def epoch(self, number: int) -> None:
         """Train on every batch once, then validate."""
+        self.number, losses, tokens = number, [], []
         self.model.train()
-        for inputs, targets, users in _loader(data.train, self.order, _device(self.model)):
-            self.history.steps.append(self.step(inputs, targets, users))
+        for batch in self.task.epoch(number):
+            loss, size = self.task.loss(self.model, batch)
+            losses.append(self.step(loss))
+            tokens.append(size)
+            self.history.steps.append(losses[-1])
             self.bar.update()
         self.model.eval()
-        loss = self._finite("validation loss", evaluate(self.model, data.validation))
-        losses = self.history.steps[-len(self.order) :]
-        self.history.training.append(mean_by_token(losses, data.train.lengths, self.order))
+        validated = self._finite("validation loss", self.task.validate(self.model))
+        self.history.training.append(float(np.average(losses, weights=tokens)))
         self.history.seconds.append(time.perf_counter() - self.start)
-        self.history.validation.append(loss)
-        self.bar.set_postfix(epoch=self.order.epoch + 1, loss=f"{loss:.3f}")
+        self.history.validation.append(validated)
+        self.bar.set_postfix(epoch=number + 1, loss=f"{validated:.3f}")
 
-    def step(self, inputs: Tensor, targets: Tensor, users: Tensor) -> float:
+    def step(self, loss: Tensor) -> float:
         """One step of the optimizer; the loss before it."""
-        loss = masked_loss(self.model(inputs, users), targets)
         loss = loss + getattr(self.model, "added_loss", 0.0)
         self.optimizer.zero_grad()
         loss.backward()
@@ -222,7 +268,7 @@ class _Loop:
         if not math.isfinite(value):
             step = len(self.history.steps)
             raise FloatingPointError(
-                f"the {what} is {value} in epoch {self.order.epoch + 1} after {step} steps: try a "
+                f"the {what} is {value} in epoch {self.number + 1} after {step} steps: try a "
                 f"learning_rate below {self.config.learning_rate:g} or a clip below "
                 f"{self.config.clip:g}. The model keeps its best weights so far"
             )

@@ -19,6 +19,7 @@ from companion.history import History
 from companion.keeping import cache, files
 
 from . import methods, states
+from .memories import Memories
 from .states import PersonalStates
 
 
@@ -29,6 +30,7 @@ class Model(Protocol):
 
 
 M = TypeVar("M", bound=Model)
+S = TypeVar("S")  # personal states, or memories
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,12 @@ class Life(Generic[M]):
     ) -> PersonalStates:
         """What `fit` fits to `corpus`, once; `key` is what decides it besides."""
         key = {"name": f"{self.name} fitted", "framework": self._versions, **key}
-        return kept_states(key, corpus, self.code, fit)
+        return kept_states(key, corpus, self.code, fit, PersonalStates.save, PersonalStates.load)
+
+    def remembered(self, corpus: Corpus, fit: Callable[[], Memories], **key: Any) -> Memories:
+        """As :meth:`fitted`, for a method that keeps memories."""
+        key = {"name": f"{self.name} fitted", "framework": self._versions, **key}
+        return kept_states(key, corpus, self.code, fit, Memories.write, Memories.from_file)
 
     def save(self, model: M, path: str | PathLike[str]) -> None:
         """Write a model, its vocabulary and the names of its users to a safetensors file."""
@@ -163,8 +170,13 @@ def _name(model: Model, data: Split) -> None:
 
 
 def kept_states(
-    key: Mapping[str, Any], text: Corpus, code: tuple[ModuleType, ...], make: Callable[[], Any]
-) -> PersonalStates:
+    key: Mapping[str, Any],
+    text: Corpus,
+    code: tuple[ModuleType, ...],
+    make: Callable[[], S],
+    save: Callable[[S, Path], None],
+    load: Callable[[Path], S],
+) -> S:
     """Personal states fitted to `text`, from the cache folder if they are there.
 
     Parameters
@@ -176,12 +188,14 @@ def kept_states(
         Where the model and the fitting are written.
     make : callable
         Fits them.
+    save, load : callable, optional
+        Write them to a path and read them from there, where they are no :class:`PersonalStates`.
     """
     shared = (states, settings, methods, checks, batches, corpus, vocabulary)
     decides = cache.source_fingerprint(*code, *shared)
     return cache.kept(
         {**key, "corpora": [text.fingerprint], "code": decides},
         make,
-        save=PersonalStates.save,
-        load=PersonalStates.load,
+        save=save,
+        load=load,
     )

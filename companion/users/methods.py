@@ -12,6 +12,10 @@ PLACEMENTS = ("input", "state", "film", "output")
 EVIDENCE = ("word", "state")
 WAYS = ("none", "scale", "low rank", "chunks")
 BIASES = ("words", "gates")
+READING = ("pooled", "counts", "pointer")
+FIRST_COUNT_WEIGHT, FIRST_COUNT_STRENGTH = 0.3, 100.0  # what counts weigh before training
+VECTOR_BATCH = 64  # messages in a step that trains the vectors beside a memory
+FIRST_SPREAD, FIRST_TRUST = 2.0, 2.0  # so that the pointer drowns nothing before it has learned
 
 
 @dataclass(frozen=True)
@@ -214,9 +218,81 @@ class HypernetworkConfig:
             )
 
 
+@dataclass(frozen=True)
+class UserMemoryConfig:
+    """How the network reads what a user wrote, and how it learns to.
+
+    Parameters
+    ----------
+    ways : tuple of str
+        One or more of ``"pooled"`` (a vector made of all of it), ``"counts"`` (of the user's words)
+        and ``"pointer"`` (attention over all remembered positions).
+    key : int
+        Numbers kept of the hidden state at each remembered position, for the pointer to compare
+        and the pooled vector to be made of.
+    size : int
+        Numbers in the pooled vector.
+    embedding : int
+        Numbers in a learned vector of each user beside the memory; 0 for none.
+    share : float
+        Of the vector's side in the prediction for a user who has one.
+    cut : float
+        Share of the histories that are cut in training into pieces of a random size, each read as
+        if it were all that its user wrote, so that short histories are practised as well.
+    shortest, longest : int
+        Messages in such a piece. No piece is longer than `longest`, cut or not.
+    leave_out : bool
+        Whether a message is left out of what is read to predict it. Without, the network learns to
+        copy the message that it is predicting.
+    last : int or None
+        Positions kept of a user, at most: those of the latest messages. None keeps all.
+    dropout : float
+        Share of the pooled vector's numbers, and of the learned one's, set to zero in training.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a field has the wrong type or lies outside its range; the message says what is allowed.
+    """
+
+    ways: tuple[str, ...] = READING
+    key: int = 16
+    size: int = 128
+    embedding: int = 0
+    share: float = 0.5
+    cut: float = 0.5
+    shortest: int = 5
+    longest: int = 160
+    leave_out: bool = True
+    last: int | None = None
+    dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ways", _some("ways", self.ways, READING))
+        for name in ("key", "size", "shortest", "longest"):
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), at_least=1))
+        embedding = check_integer("embedding", self.embedding, at_least=0)
+        object.__setattr__(self, "embedding", embedding)
+        if self.last is not None:
+            object.__setattr__(self, "last", check_integer("last", self.last, at_least=1))
+        if not isinstance(self.leave_out, bool):
+            raise TypeError(f"leave_out must be True or False, not {self.leave_out!r}")
+        check_number("share", self.share, above=0.0, below=1.0)
+        check_number("dropout", self.dropout, at_least=0.0, below=1.0)
+        check_number("cut", self.cut, at_least=0.0)
+        if self.cut > 1.0:
+            raise ValueError(f"cut must be at most 1, not {self.cut!r}")
+
+    @property
+    def keeps_keys(self) -> bool:
+        """Whether anything is kept of a position besides its word."""
+        return not {"pooled", "pointer"}.isdisjoint(self.ways)
+
+
 USER_EMBEDDING_TRAINING = TrainingConfig(epochs=5, batch_size=64, learning_rate=1.2e-2)
 HYPERNETWORK_TRAINING = TrainingConfig(epochs=5, learning_rate=7e-3)
 USER_HEADS_TRAINING = TrainingConfig(epochs=5, batch_size=64, learning_rate=1e-2)
+USER_MEMORY_TRAINING = TrainingConfig(epochs=6, batch_size=512)
 
 
 def _some(name: str, chosen: tuple[str, ...], allowed: tuple[str, ...]) -> tuple[str, ...]:

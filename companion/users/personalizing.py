@@ -109,7 +109,9 @@ class Task:
         `key` is what else decides: a name, and the version of the framework.
         """
         key |= {"recipe": self.recipe, "users": self.users.tolist()}
-        return kept_states(key, self.corpus, (*code, stacks), make)
+        return kept_states(
+            key, self.corpus, (*code, stacks), make, PersonalStates.save, PersonalStates.load
+        )
 
 
 def task(

@@ -1,0 +1,150 @@
+"""The text of many users, cut for a network that reads whole histories; knows no framework."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from companion.corpora import PADDING, Corpus
+from companion.corpora.vocabulary import END
+
+from .methods import FIRST_COUNT_STRENGTH
+from .stacks import own_messages
+
+TOGETHER = 8192  # positions of the text that is read at once where nothing is trained
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """Messages of some histories, as they are read and predicted.
+
+    Parameters
+    ----------
+    inputs : np.ndarray
+        What the network reads, ``(messages, time)`` int32, histories one after the other.
+    inside : np.ndarray
+        Where there is something to predict, no padding, ``(messages, time)`` bool.
+    targets : np.ndarray
+        The words that come there, row by row, ``(positions,)`` int64.
+    message : np.ndarray
+        In which message each stands, ``(positions,)`` int64.
+    history : np.ndarray
+        To which history each message belongs, ``(messages,)`` int64.
+    users : np.ndarray
+        Who wrote each message, ``(messages,)`` int64.
+    bounds : np.ndarray
+        Where the positions of each history begin, and where the last ends,
+        ``(histories + 1,)`` int64.
+    """
+
+    inputs: np.ndarray
+    inside: np.ndarray
+    targets: np.ndarray
+    message: np.ndarray
+    history: np.ndarray
+    users: np.ndarray
+    bounds: np.ndarray
+
+    @classmethod
+    def of(cls, corpus: Corpus, histories: Sequence[np.ndarray]) -> Text:
+        """The messages at these places of `corpus`, one array a history."""
+        messages = np.concatenate(histories).astype(np.int64)
+        inputs, targets = corpus.padded(messages)
+        inside = targets != PADDING
+        sizes = [len(own) for own in histories]
+        history = np.repeat(np.arange(len(histories)), sizes)
+        positions = np.bincount(history, inside.sum(axis=1), minlength=len(histories))
+        return cls(
+            inputs,
+            inside,
+            targets[inside].astype(np.int64),
+            np.nonzero(inside)[0],
+            history,
+            corpus.users[messages].astype(np.int64),
+            np.r_[0, np.cumsum(positions)].astype(np.int64),
+        )
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Positions of each message, ``(messages,)``."""
+        return self.inside.sum(axis=1)
+
+
+def pieces(
+    corpus: Corpus, rng: np.random.Generator, cut: float, shortest: int, longest: int
+) -> list[np.ndarray]:
+    """All messages, each once, in pieces of histories: as if each piece were all a user wrote.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    rng : np.random.Generator
+    cut : float
+        Share of the histories that are cut into pieces of a random size, from `shortest` to the
+        whole, each order of magnitude as probable as another.
+    shortest, longest : int
+        Messages in a piece; a history with more than `longest` is cut in any case.
+
+    Returns
+    -------
+    list of np.ndarray
+        Places in `corpus`, an array a piece; in random order within a history.
+    """
+    found = []
+    for own in own_messages(corpus, corpus.active_users):
+        size = min(len(own), longest)
+        if rng.random() < cut and size > shortest:
+            size = round(math.exp(rng.uniform(math.log(shortest), math.log(size))))
+        found += np.array_split(rng.permutation(own), math.ceil(len(own) / size))
+    return found
+
+
+def batches(
+    found: Sequence[np.ndarray], rng: np.random.Generator, count: int
+) -> Iterator[list[np.ndarray]]:
+    """The pieces in random order, in `count` batches (or fewer) of about as many messages each."""
+    order = rng.permutation(len(found))
+    sizes = np.array([len(found[place]) for place in order])
+    batch = (np.cumsum(sizes) - sizes) * count // sizes.sum()
+    for number in np.unique(batch):
+        yield [found[place] for place in order[batch == number]]
+
+
+def interleaved(first: Sequence[Any], second: Sequence[Any]) -> Iterator[Any]:
+    """All of both in their order, the longer sequence being spread evenly among the other."""
+    keys = [(place + 0.5) / len(each) for each in (first, second) for place in range(len(each))]
+    every = [*first, *second]
+    for place in np.argsort(keys, kind="stable"):
+        yield every[place]
+
+
+def together(corpus: Corpus, positions: int = TOGETHER) -> Iterator[list[np.ndarray]]:
+    """Whole histories, some at a time, of no more than `positions` together where they can be."""
+    batch: list[np.ndarray] = []
+    size = 0
+    for own in own_messages(corpus, corpus.active_users):
+        more = int((corpus.lengths[own] + 1).sum())
+        if batch and size + more > positions:
+            yield batch
+            batch, size = [], 0
+        batch, size = [*batch, own], size + more
+    if batch:
+        yield batch
+
+
+def first_scale(text: Corpus) -> np.ndarray:
+    """Logarithm of how many uses of each word count as much as none, before training, ``(word,)``.
+
+    In proportion to how frequent the word is in `text`: a rare one says more of its user.
+    """
+    words = np.concatenate([text.words(message) for message in range(len(text))])
+    counts = np.bincount(words, minlength=len(text.vocabulary)) + 0.5
+    counts[END] += len(text)
+    return np.log(FIRST_COUNT_STRENGTH * counts / counts.sum()).astype(np.float32)
+
+
+__all__ = ["Text", "batches", "first_scale", "interleaved", "pieces", "together"]
