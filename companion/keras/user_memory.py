@@ -36,7 +36,7 @@ from companion.users.states import check_known, known_ids
 from . import base_model, practice, reading
 from . import training as training_loop
 from .base_model import BaseModel
-from .reading import MemoryNetwork, Opened, arrays_of
+from .reading import MemoryNetwork, Opened, Sums, arrays_of
 
 OPEN = 1024  # users whose memories stay open at once
 
@@ -58,6 +58,7 @@ class UserMemory(keras.Model):
         super().__init__()
         self.network = network
         self.memories = memories
+        self._sums: dict[int | None, Sums] = {}
         self._opened: dict[int | None, Opened] = {}
         self.built = True
 
@@ -186,10 +187,10 @@ class UserMemory(keras.Model):
         user = int(check_ids("user", [user], None, ndim=1)[0])
         words = kept_memories.check_message(message, self.vocabulary_size)
         before, last = self.memories.of_users.get(user), self.network.reading.last
-        opened, more = self._opened.pop(user, None), self._read_one(words)
+        sums, more = self._close(user), self._read_one(words)
         after = more if before is None else before.joined(more)
-        if opened is not None and (last is None or len(after.tokens) <= last):
-            self._opened[user] = self.network.opened_further(opened, more)
+        if sums is not None and (last is None or len(after.tokens) <= last):
+            self._sums[user] = self.network.summed(more, sums)
         self.memories = self.memories.with_user(user, after.last(last))
 
     def forget(self, user: int, message: Sequence[int] | np.ndarray) -> None:
@@ -210,7 +211,7 @@ class UserMemory(keras.Model):
         check_known(np.array([user]), self.known_users)
         memory = self.memories.of_users[user]
         place = memory.place_of(kept_memories.check_message(message, self.vocabulary_size))
-        self._opened.pop(user, None)  # made anew from what is left: no rest of a sum stays behind
+        self._close(user)  # summed anew from what is left: no rest of it stays behind
         self.memories = self.memories.with_user(user, memory.without(place))
 
     def _read_one(self, words: np.ndarray) -> Memory:
@@ -230,13 +231,18 @@ class UserMemory(keras.Model):
     def _open(self, user: int | None) -> Opened:
         """A user's memory, opened once."""
         if user not in self._opened:
-            network, memory = self.network, self._empty
-            if user is not None:
-                memory = self.memories.of_users[user]
+            memory = self._empty if user is None else self.memories.of_users[user]
             if len(self._opened) >= OPEN:
-                del self._opened[next(iter(self._opened))]  # the one opened first
-            self._opened[user] = network.open(memory)
+                self._close(next(iter(self._opened)))  # the one opened first
+            if user not in self._sums:
+                self._sums[user] = self.network.summed(memory)
+            self._opened[user] = self.network.opened(self._sums[user], memory.vector)
         return self._opened[user]
+
+    def _close(self, user: int | None) -> Sums | None:
+        """Forget that a memory was opened; what was summed for it, if anything."""
+        self._opened.pop(user, None)
+        return self._sums.pop(user, None)
 
     @property
     def _empty(self) -> Memory:
