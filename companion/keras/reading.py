@@ -18,12 +18,12 @@ from companion.users.methods import (
     FIRST_COUNT_WEIGHT,
     FIRST_SPREAD,
     FIRST_TRUST,
+    STORED,
     UserMemoryConfig,
 )
 
 from .base_model import BaseModel, State
 
-GUIDES = "vector_film", "vector_bias"  # what reads the learned vector
 FARTHEST = 50.0  # squared distance: beyond, numbers become so small that processors slow down
 TINY = 1e-30  # below any probability: what has none keeps a finite logarithm
 
@@ -131,8 +131,8 @@ class MemoryNetwork(BaseModel):
             self._number("count_weight", self.vocabulary_size, FIRST_COUNT_WEIGHT)
             self._number("count_scale", self.vocabulary_size, 0.0)
         if reading.embedding:
-            for name, outputs in zip(GUIDES, (2 * hidden, self.vocabulary_size), strict=True):
-                self._reader(name, reading.embedding, _linear(outputs))
+            self._reader("vector_film", reading.embedding, _linear(2 * hidden))
+            self._reader("vector_bias", reading.embedding, _linear(self.vocabulary_size))
 
     def read(self, text: Text) -> Read:
         """Every message read once, as the base model reads it."""
@@ -229,7 +229,7 @@ class MemoryNetwork(BaseModel):
 
     def guided(self, hidden: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
         """Logits ``(positions, word)`` of the side that reads vectors ``(positions, vector)``."""
-        film, bias = (self.readers[name](vectors) for name in GUIDES)
+        film, bias = (self.readers[name](vectors) for name in ("vector_film", "vector_bias"))
         return self.words(hidden, film, bias)
 
     def mixed(self, memory: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
@@ -245,7 +245,7 @@ class MemoryNetwork(BaseModel):
     def summed(self, memory: Memory, before: Sums | None = None) -> Sums:
         """Sums over a memory, and over what came before it: they cost what `memory` is long."""
         keys, tokens = memory.keys.astype(np.float32), memory.tokens.astype(np.int64)
-        return self._summed(ops.convert_to_tensor(keys), ops.convert_to_tensor(tokens), before)
+        return self._summed(keys, tokens, before)
 
     def opened(self, sums: Sums, vector: np.ndarray | None = None) -> Opened:
         """What sums say of their user, made ready to predict from; beside them their vector."""
@@ -263,7 +263,7 @@ class MemoryNetwork(BaseModel):
         logits = self._logits(hidden * opened.scale + opened.shift) + opened.bias
         if self.points:
             near = self.nearness(self.asked(hidden), opened.sums.keys, opened.sums.squares)
-            by_word = _sums(ops.transpose(near), opened.sums.tokens, self.vocabulary_size)
+            by_word = _grouped(ops.transpose(near), opened.sums.tokens, self.vocabulary_size)
             found = ops.log(ops.softmax(logits) + ops.transpose(by_word) + TINY)
             found -= ops.log1p(ops.sum(near, axis=1, keepdims=True))
         else:
@@ -295,12 +295,25 @@ class MemoryNetwork(BaseModel):
         return self._states(tokens)
 
     @tf.function(reduce_retracing=True)
-    def _keys(self, tokens: tf.Tensor) -> tf.Tensor:
-        return self.asked(self._states(tokens))[..., :-1]
+    def _remembered(self, tokens: tf.Tensor, before: Sums | None) -> tuple[tf.Tensor, Sums | None]:
+        """Keys of a message ``(1, time)``, its end among the tokens, and sums that have it."""
+        asked = self.asked(self._states(tokens[:, :-1]))[0]  # (positions, key + 1)
+        keys = ops.cast(asked[:, :-1], STORED)
+        if before is None:
+            return keys, None
+        words = ops.cast(tokens[0, 1:], "int64")
+        return keys, self._with_sums(ops.cast(keys, "float32"), words, before)
 
     @tf.function(reduce_retracing=True)
     def _advance_once(self, tokens: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         return self._advance(self.embedding(tokens), state)
+
+    @tf.function(reduce_retracing=True)
+    def _step_opened(
+        self, tokens: tf.Tensor, state: State, opened: Opened
+    ) -> tuple[tf.Tensor, State]:
+        hidden, state = self._advance(self.embedding(tokens), state)
+        return self.prediction(hidden, opened), state
 
     @tf.function(reduce_retracing=True)
     def _attended(self, hidden: tf.Tensor, opened: Opened) -> tf.Tensor:
@@ -312,12 +325,16 @@ class MemoryNetwork(BaseModel):
 
     @tf.function(reduce_retracing=True)
     def _summed(self, keys: tf.Tensor, tokens: tf.Tensor, before: Sums | None) -> Sums:
+        return self._with_sums(keys, tokens, before)
+
+    def _with_sums(self, keys: tf.Tensor, tokens: tf.Tensor, before: Sums | None) -> Sums:
+        """Sums over some positions, and over what came before them."""
         values = ops.zeros(self.reading.size, "float64")
         counts = ops.zeros(self.vocabulary_size)
         if "pooled" in self.reading.ways:
             values = ops.sum(ops.cast(self.values(keys, tokens), "float64"), axis=0)
         if "counts" in self.reading.ways:
-            counts = _sums(ops.ones_like(tokens, "float32"), tokens, self.vocabulary_size)
+            counts = _grouped(ops.ones_like(tokens, "float32"), tokens, self.vocabulary_size)
         found = Sums(keys, squares_of(keys), tokens, values, counts)
         if before is None:
             return found
@@ -354,12 +371,12 @@ class MemoryNetwork(BaseModel):
 
         def of_others(own: tf.Tensor) -> tf.Tensor:
             """Sums over the history of each message said, from those of each message known."""
-            whole = tf.gather(_sums(own, known.history, histories), said.history)
+            whole = tf.gather(_grouped(own, known.history, histories), said.history)
             return whole - own if left_out else whole
 
         if "pooled" in self.reading.ways:
             values = self.values(known.keys, known.targets)
-            summed = of_others(_sums(values, known.message, messages))
+            summed = of_others(_grouped(values, known.message, messages))
             guide = self.guide_of(summed, of_others(ops.cast(known.lengths, values.dtype)))
             film, bias = self.readers["film"](guide), self.readers["guide_bias"](guide)
         if "counts" in self.reading.ways:
@@ -436,7 +453,7 @@ def log_prob(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     return -tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
 
 
-def _sums(rows: tf.Tensor, groups: tf.Tensor, count: int) -> tf.Tensor:
+def _grouped(rows: tf.Tensor, groups: tf.Tensor, count: int) -> tf.Tensor:
     """Sums of the rows of each group, ``(count, ...)``."""
     return tf.math.unsorted_segment_sum(rows, groups, count)
 
