@@ -11,7 +11,12 @@ import companion
 
 FOLDERS = [Path(companion.__file__).parent / name for name in ("pytorch", "keras")]
 # what each framework asks a model to define
-FRAMEWORK_METHODS = {"forward", "call", "build", "train_step"}
+FRAMEWORK_METHODS = {
+    "forward",
+    "call",
+    "build",
+    "train_step",
+}
 
 
 def shape(parameters):

@@ -18,12 +18,12 @@ from companion.users.methods import (
     FIRST_COUNT_WEIGHT,
     FIRST_SPREAD,
     FIRST_TRUST,
+    STORED,
     UserMemoryConfig,
 )
 
 from .base_model import BaseModel, State
 
-GUIDES = "vector_film", "vector_bias"  # what reads the learned vector
 FARTHEST = 50.0  # squared distance: beyond, numbers become so small that processors slow down
 TINY = 1e-30  # below any probability: what has none keeps a finite logarithm
 
@@ -41,14 +41,20 @@ class Read(NamedTuple):
     bounds: tf.Tensor  # (histories + 1,): where each history begins
 
 
+class Sums(NamedTuple):
+    """One user's memory, as far as a later message only adds to it."""
+
+    keys: tf.Tensor  # (positions, key)
+    squares: tf.Tensor  # (positions,): of the keys
+    tokens: tf.Tensor  # (positions,)
+    values: tf.Tensor  # (size,): the sum of what is pooled, float64
+    counts: tf.Tensor  # (word,)
+
+
 class Opened(NamedTuple):
     """One user's memory and vector, made ready to predict from."""
 
-    keys: tf.Tensor  # (positions, key)
-    tokens: tf.Tensor  # (positions,)
-    pooled: tf.Tensor  # (size,): the sum of all values, float64
-    counts: tf.Tensor  # (word,)
-    squares: tf.Tensor  # (positions,): of the keys
+    sums: Sums
     scale: tf.Tensor  # (hidden,): times the last hidden state
     shift: tf.Tensor  # (hidden,): added to it
     bias: tf.Tensor  # (word,): added to the logits
@@ -61,8 +67,9 @@ class MemoryNetwork(BaseModel):
     Of every remembered position *i* it knows the word ``y_i`` that came and a key ``k_i = W h_i``
     of the hidden state that it came in.
 
-    - *Pooled*: a small network makes a value of each key and word; their mean scales and shifts
-      the last hidden state [1]_, as a user's vector does.
+    - *Pooled*: a small network makes a value of each key and word; a vector made of their mean
+      scales and shifts the last hidden state [1]_ and adds a bias to the words, as a user's vector
+      does.
     - *Counts*: ``a_w * log(1 + c_w / s_w)`` is added to the logit of each word, where ``c_w`` says
       how often the user wrote it; ``a`` and ``s`` are learned.
     - *Pointer* [2]_ [3]_: ``n_i = exp(-|W h - k_i|^2 - g h)`` says how near the present state is to
@@ -119,12 +126,13 @@ class MemoryNetwork(BaseModel):
             dropout = keras.layers.Dropout(reading.dropout, seed=self.seed)
             self._reader("pool", size + 1, *_units(size, glorot), dropout)
             self._reader("film", size, _linear(2 * hidden))
+            self._reader("guide_bias", size, _linear(self.vocabulary_size))
         if "counts" in reading.ways:
             self._number("count_weight", self.vocabulary_size, FIRST_COUNT_WEIGHT)
             self._number("count_scale", self.vocabulary_size, 0.0)
         if reading.embedding:
-            for name, outputs in zip(GUIDES, (2 * hidden, self.vocabulary_size), strict=True):
-                self._reader(name, reading.embedding, _linear(outputs))
+            self._reader("vector_film", reading.embedding, _linear(2 * hidden))
+            self._reader("vector_bias", reading.embedding, _linear(self.vocabulary_size))
 
     def read(self, text: Text) -> Read:
         """Every message read once, as the base model reads it."""
@@ -180,11 +188,11 @@ class MemoryNetwork(BaseModel):
         """What is pooled of each remembered position, ``(positions, size)``."""
         return self.readers["value"](ops.concatenate([keys, self.embedding(tokens)], axis=-1))
 
-    def film_of(self, summed: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
-        """Scales and shifts ``(rows, 2 * hidden)`` from sums of values ``(rows, size)``."""
+    def guide_of(self, summed: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
+        """The pooled vector ``(rows, size)`` from sums of values ``(rows, size)``."""
         mean = summed / ops.maximum(positions, 1)[:, None]
         amount = ops.log1p(positions)[:, None] / 5
-        return self.readers["film"](self.readers["pool"](ops.concatenate([mean, amount], axis=-1)))
+        return self.readers["pool"](ops.concatenate([mean, amount], axis=-1))
 
     def bias_of(self, counts: tf.Tensor) -> tf.Tensor:
         """What is added to the logits, ``(rows, word)``, for so many uses of each word."""
@@ -221,7 +229,7 @@ class MemoryNetwork(BaseModel):
 
     def guided(self, hidden: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
         """Logits ``(positions, word)`` of the side that reads vectors ``(positions, vector)``."""
-        film, bias = (self.readers[name](vectors) for name in GUIDES)
+        film, bias = (self.readers[name](vectors) for name in ("vector_film", "vector_bias"))
         return self.words(hidden, film, bias)
 
     def mixed(self, memory: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
@@ -234,28 +242,18 @@ class MemoryNetwork(BaseModel):
         """Whether there is a pointer."""
         return "pointer" in self.reading.ways
 
-    def open(self, memory: Memory) -> Opened:
-        """A user's memory made ready to predict from: one small pass over what is kept."""
-        vector = None
-        if memory.vector is not None and self.reading.embedding:
-            vector = ops.convert_to_tensor(memory.vector, "float32")
-        nothing = Opened(
-            keys=ops.zeros((0, memory.keys.shape[1])),
-            tokens=ops.zeros(0, "int64"),
-            pooled=ops.zeros(self.reading.size, "float64"),
-            counts=ops.zeros(self.vocabulary_size),
-            squares=ops.zeros(0),
-            scale=ops.ones(self.config.hidden),
-            shift=ops.zeros(self.config.hidden),
-            bias=ops.zeros(self.vocabulary_size),
-            vector=vector,
-        )
-        return self.opened_further(nothing, memory)
+    def summed(self, memory: Memory, before: Sums | None = None) -> Sums:
+        """Sums over a memory, and over what came before it: they cost what `memory` is long."""
+        keys, tokens = memory.keys.astype(np.float32), memory.tokens.astype(np.int64)
+        return self._summed(keys, tokens, before)
 
-    def opened_further(self, before: Opened, more: Memory) -> Opened:
-        """What was opened before, and these later messages: what it costs depends on them only."""
-        new, words = more.keys.astype(np.float32), more.tokens.astype(np.int64)
-        return self._opened_further(before, *map(ops.convert_to_tensor, (new, words)))
+    def opened(self, sums: Sums, vector: np.ndarray | None = None) -> Opened:
+        """What sums say of their user, made ready to predict from; beside them their vector."""
+        own = None
+        if vector is not None and self.reading.embedding:
+            own = ops.convert_to_tensor(vector, "float32")
+        scale, shift, bias = self._said_of(sums)
+        return Opened(sums, scale, shift, bias, own)
 
     def prediction(self, hidden: tf.Tensor, opened: Opened) -> tf.Tensor:
         """Log-probabilities ``(positions, word)`` of states ``(positions, hidden)`` of one user.
@@ -264,8 +262,8 @@ class MemoryNetwork(BaseModel):
         """
         logits = self._logits(hidden * opened.scale + opened.shift) + opened.bias
         if self.points:
-            near = self.nearness(self.asked(hidden), opened.keys, opened.squares)
-            by_word = _sums(ops.transpose(near), opened.tokens, self.vocabulary_size)
+            near = self.nearness(self.asked(hidden), opened.sums.keys, opened.sums.squares)
+            by_word = _grouped(ops.transpose(near), opened.sums.tokens, self.vocabulary_size)
             found = ops.log(ops.softmax(logits) + ops.transpose(by_word) + TINY)
             found -= ops.log1p(ops.sum(near, axis=1, keepdims=True))
         else:
@@ -276,7 +274,7 @@ class MemoryNetwork(BaseModel):
 
     def attended(self, hidden: tf.Tensor, opened: Opened) -> tf.Tensor:
         """Shares of the memory's prediction, ``(positions, remembered + 1)``; its own is last."""
-        near = self.nearness(self.asked(hidden), opened.keys, opened.squares)
+        near = self.nearness(self.asked(hidden), opened.sums.keys, opened.sums.squares)
         weights = ops.pad(near, ((0, 0), (0, 1)), constant_values=1.0)
         return weights / ops.sum(weights, axis=1, keepdims=True)
 
@@ -297,12 +295,25 @@ class MemoryNetwork(BaseModel):
         return self._states(tokens)
 
     @tf.function(reduce_retracing=True)
-    def _keys(self, tokens: tf.Tensor) -> tf.Tensor:
-        return self.asked(self._states(tokens))[..., :-1]
+    def _remembered(self, tokens: tf.Tensor, before: Sums | None) -> tuple[tf.Tensor, Sums | None]:
+        """Keys of a message ``(1, time)``, its end among the tokens, and sums that have it."""
+        asked = self.asked(self._states(tokens[:, :-1]))[0]  # (positions, key + 1)
+        keys = ops.cast(asked[:, :-1], STORED)
+        if before is None:
+            return keys, None
+        words = ops.cast(tokens[0, 1:], "int64")
+        return keys, self._with_sums(ops.cast(keys, "float32"), words, before)
 
     @tf.function(reduce_retracing=True)
     def _advance_once(self, tokens: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         return self._advance(self.embedding(tokens), state)
+
+    @tf.function(reduce_retracing=True)
+    def _step_opened(
+        self, tokens: tf.Tensor, state: State, opened: Opened
+    ) -> tuple[tf.Tensor, State]:
+        hidden, state = self._advance(self.embedding(tokens), state)
+        return self.prediction(hidden, opened), state
 
     @tf.function(reduce_retracing=True)
     def _attended(self, hidden: tf.Tensor, opened: Opened) -> tf.Tensor:
@@ -313,24 +324,36 @@ class MemoryNetwork(BaseModel):
         return self.prediction(hidden, opened)
 
     @tf.function(reduce_retracing=True)
-    def _opened_further(self, before: Opened, keys: tf.Tensor, tokens: tf.Tensor) -> Opened:
-        found = before._replace(
-            keys=ops.concatenate([before.keys, keys]),
-            tokens=ops.concatenate([before.tokens, tokens]),
-        )
+    def _summed(self, keys: tf.Tensor, tokens: tf.Tensor, before: Sums | None) -> Sums:
+        return self._with_sums(keys, tokens, before)
+
+    def _with_sums(self, keys: tf.Tensor, tokens: tf.Tensor, before: Sums | None) -> Sums:
+        """Sums over some positions, and over what came before them."""
+        values = ops.zeros(self.reading.size, "float64")
+        counts = ops.zeros(self.vocabulary_size)
         if "pooled" in self.reading.ways:
-            pooled = before.pooled + ops.sum(ops.cast(self.values(keys, tokens), "float64"), axis=0)
-            positions = ops.cast(ops.shape(found.tokens)[:1], "float32")
-            film = self.film_of(ops.cast(pooled, "float32")[None], positions)[0]
-            scale, shift = ops.split(film, 2)
-            found = found._replace(pooled=pooled, scale=1 + scale, shift=shift)
+            values = ops.sum(ops.cast(self.values(keys, tokens), "float64"), axis=0)
         if "counts" in self.reading.ways:
-            used = _sums(ops.ones_like(tokens, "float32"), tokens, self.vocabulary_size)
-            counts = before.counts + used
-            found = found._replace(counts=counts, bias=self.bias_of(counts))
-        if self.points:
-            found = found._replace(squares=ops.concatenate([before.squares, squares_of(keys)]))
-        return found
+            counts = _grouped(ops.ones_like(tokens, "float32"), tokens, self.vocabulary_size)
+        found = Sums(keys, squares_of(keys), tokens, values, counts)
+        if before is None:
+            return found
+        rows = zip(before[:3], found[:3], strict=True)
+        keys, squares, tokens = (ops.concatenate(both) for both in rows)
+        return Sums(keys, squares, tokens, before.values + values, before.counts + counts)
+
+    @tf.function(reduce_retracing=True)
+    def _said_of(self, sums: Sums) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Scale and shift of the last hidden state, and what is added to the logits."""
+        scale, shift, bias = ops.ones(1), ops.zeros(1), ops.zeros(self.vocabulary_size)
+        if "pooled" in self.reading.ways:
+            positions = ops.cast(ops.shape(sums.tokens)[:1], "float32")
+            guide = self.guide_of(ops.cast(sums.values, "float32")[None], positions)
+            scale, shift = ops.split(self.readers["film"](guide)[0], 2)
+            scale, bias = 1 + scale, self.readers["guide_bias"](guide)[0]
+        if "counts" in self.reading.ways:
+            bias += self.bias_of(sums.counts)
+        return scale, shift, bias
 
     def _states(self, tokens: tf.Tensor) -> tf.Tensor:
         """Hidden states of the last recurrent layer, ``(batch, time, hidden)``."""
@@ -348,18 +371,20 @@ class MemoryNetwork(BaseModel):
 
         def of_others(own: tf.Tensor) -> tf.Tensor:
             """Sums over the history of each message said, from those of each message known."""
-            whole = tf.gather(_sums(own, known.history, histories), said.history)
+            whole = tf.gather(_grouped(own, known.history, histories), said.history)
             return whole - own if left_out else whole
 
         if "pooled" in self.reading.ways:
             values = self.values(known.keys, known.targets)
-            summed = of_others(_sums(values, known.message, messages))
-            film = self.film_of(summed, of_others(ops.cast(known.lengths, values.dtype)))
+            summed = of_others(_grouped(values, known.message, messages))
+            guide = self.guide_of(summed, of_others(ops.cast(known.lengths, values.dtype)))
+            film, bias = self.readers["film"](guide), self.readers["guide_bias"](guide)
         if "counts" in self.reading.ways:
             places = ops.stack([known.message, known.targets], axis=1)
             ones = ops.ones_like(known.targets, "float32")
             own = tf.scatter_nd(places, ones, (messages, self.vocabulary_size))
-            bias = self.bias_of(of_others(own))
+            counted = self.bias_of(of_others(own))
+            bias = counted if bias is None else bias + counted
         return film, bias
 
     def _pointed(self, log_probs: tf.Tensor, said: Read, known: Read, left_out: bool) -> tf.Tensor:
@@ -428,7 +453,7 @@ def log_prob(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     return -tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
 
 
-def _sums(rows: tf.Tensor, groups: tf.Tensor, count: int) -> tf.Tensor:
+def _grouped(rows: tf.Tensor, groups: tf.Tensor, count: int) -> tf.Tensor:
     """Sums of the rows of each group, ``(count, ...)``."""
     return tf.math.unsorted_segment_sum(rows, groups, count)
 
@@ -444,4 +469,4 @@ def _units(outputs: int, recipe: Any) -> tuple[keras.layers.Layer, keras.layers.
     return dense, keras.layers.Activation("tanh")
 
 
-__all__ = ["MemoryNetwork", "Opened", "Read"]
+__all__ = ["MemoryNetwork", "Opened", "Read", "Sums"]

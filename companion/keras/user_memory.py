@@ -12,7 +12,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops
 
 from companion.checks import check_ids
 from companion.corpora import Corpus, Split, Vocabulary
@@ -36,7 +35,7 @@ from companion.users.states import check_known, known_ids
 from . import base_model, practice, reading
 from . import training as training_loop
 from .base_model import BaseModel
-from .reading import MemoryNetwork, Opened, arrays_of
+from .reading import MemoryNetwork, Opened, Sums, arrays_of
 
 OPEN = 1024  # users whose memories stay open at once
 
@@ -58,6 +57,7 @@ class UserMemory(keras.Model):
         super().__init__()
         self.network = network
         self.memories = memories
+        self._sums: dict[int | None, Sums] = {}
         self._opened: dict[int | None, Opened] = {}
         self.built = True
 
@@ -109,7 +109,10 @@ class UserMemory(keras.Model):
         ``(batch, word)`` and the new state; the old one is not changed.
         """
         ids, (*before, rows) = self.network._tokens(tokens, ndim=1), state
-        hidden, after = self.network._advance_once(ops.convert_to_tensor(ids), tuple(before))
+        if all(row is rows[0] for row in rows):  # one person types: all in one go
+            log_probs, after = self.network._step_opened(ids, tuple(before), rows[0])
+            return log_probs.numpy(), (*after, rows)
+        hidden, after = self.network._advance_once(ids, tuple(before))
         found = [self.network._prediction(hidden[i : i + 1], row) for i, row in enumerate(rows)]
         return np.concatenate([each.numpy() for each in found]), (*after, rows)
 
@@ -186,10 +189,10 @@ class UserMemory(keras.Model):
         user = int(check_ids("user", [user], None, ndim=1)[0])
         words = kept_memories.check_message(message, self.vocabulary_size)
         before, last = self.memories.of_users.get(user), self.network.reading.last
-        opened, more = self._opened.pop(user, None), self._read_one(words)
+        more, sums = self._read_one(words, self._close(user))
         after = more if before is None else before.joined(more)
-        if opened is not None and (last is None or len(after.tokens) <= last):
-            self._opened[user] = self.network.opened_further(opened, more)
+        if sums is not None and (last is None or len(after.tokens) <= last):
+            self._sums[user] = sums
         self.memories = self.memories.with_user(user, after.last(last))
 
     def forget(self, user: int, message: Sequence[int] | np.ndarray) -> None:
@@ -210,15 +213,15 @@ class UserMemory(keras.Model):
         check_known(np.array([user]), self.known_users)
         memory = self.memories.of_users[user]
         place = memory.place_of(kept_memories.check_message(message, self.vocabulary_size))
-        self._opened.pop(user, None)  # made anew from what is left: no rest of a sum stays behind
+        self._close(user)  # summed anew from what is left: no rest of it stays behind
         self.memories = self.memories.with_user(user, memory.without(place))
 
-    def _read_one(self, words: np.ndarray) -> Memory:
-        """A memory of one message."""
-        ids = np.concatenate([[BEGIN], words])[None].astype(np.int32)  # checked before
-        keys = self.network._keys(ids)[0].numpy().astype(STORED)
-        tokens = kept_memories.as_kept(np.concatenate([words, [END]]), self.vocabulary_size)
-        return Memory(tokens, np.array([len(tokens)], np.int32), keys)
+    def _read_one(self, words: np.ndarray, before: Sums | None) -> tuple[Memory, Sums | None]:
+        """A memory of one message, and what was summed before with it added."""
+        ids = np.concatenate([[BEGIN], words, [END]])[None].astype(np.int32)  # checked before
+        keys, sums = self.network._remembered(ids, before)
+        tokens = kept_memories.as_kept(ids[0, 1:], self.vocabulary_size)
+        return Memory(tokens, np.array([len(tokens)], np.int32), keys.numpy()), sums
 
     def _opened_for(self, users: np.ndarray | None, messages: int) -> list[Opened]:
         """The opened memory of each message's user; nobody's, where no users are given."""
@@ -230,13 +233,18 @@ class UserMemory(keras.Model):
     def _open(self, user: int | None) -> Opened:
         """A user's memory, opened once."""
         if user not in self._opened:
-            network, memory = self.network, self._empty
-            if user is not None:
-                memory = self.memories.of_users[user]
+            memory = self._empty if user is None else self.memories.of_users[user]
             if len(self._opened) >= OPEN:
-                del self._opened[next(iter(self._opened))]  # the one opened first
-            self._opened[user] = network.open(memory)
+                self._close(next(iter(self._opened)))  # the one opened first
+            if user not in self._sums:
+                self._sums[user] = self.network.summed(memory)
+            self._opened[user] = self.network.opened(self._sums[user], memory.vector)
         return self._opened[user]
+
+    def _close(self, user: int | None) -> Sums | None:
+        """Forget that a memory was opened; what was summed for it, if anything."""
+        self._opened.pop(user, None)
+        return self._sums.pop(user, None)
 
     @property
     def _empty(self) -> Memory:

@@ -45,6 +45,7 @@ def weights(network):
         "projection": w["projection/kernel"],
         "words": w["output/bias"],
         "film": w["film/kernel"],
+        "guide bias": w["guide_bias/kernel"],
         "count weight": w["count_weight"],
         "count scale": w["count_scale"],
     }
@@ -85,5 +86,5 @@ def test_few_traces_serve_all_users_and_lengths(twin):
             model.with_memories(model.memories).log_probs(TOKENS[:messages], [user] * messages)
             model.remember(int(user), [5] * messages)
             model.log_probs(TOKENS, WHO)
-    for traced in (model.network._prediction, model.network._opened_further):
+    for traced in (model.network._prediction, model.network._summed):
         assert traced.experimental_get_tracing_count() <= 4
