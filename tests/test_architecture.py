@@ -18,6 +18,8 @@ ALLOWED = {  # what each place may import besides the ground; the ground itself 
     "keyboard": {"corpora", "measure"},
     "personal": {"corpora", "measure", "users", "keyboard"},
     "personalizer": {"corpora", "measure", "users", "keyboard", "personal"},
+    "cli": {"corpora", "personal", "personalizer"},
+    "__main__": {"cli"},
     None: {"personalizer"},  # the package's front
     "figures": {"measure"},
     "pytorch": {"corpora", "measure", "users", "figures"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +67,23 @@ def choose(study: Study, name: str) -> Choice:
         if better:
             serving = study.candidate(rival)
     reasons.append(f"so the {serving.method.title} serves")
+    return Choice(serving, tuple(reasons))
+
+
+def best(study: Study, candidates: Sequence[Candidate]) -> Choice:
+    """Of models tried, the one that gains most and beyond doubt on validation text."""
+    serving, reasons = study.candidate(Method()), []
+    losses = {str(one.method): measure.loss(study.losses(one)) for one in candidates}
+    counting = [one for one in candidates if one.method == Method(cache=True)]
+    personal = [one for one in candidates if one.method.network]
+    for rival in counting + sorted(personal, key=lambda one: losses[str(one.method)]):
+        better, told = compared(study, rival, serving, rival.method.title)
+        reasons.append(told)
+        if better:
+            serving = rival
+            if rival.method.network:
+                break  # the others gain less
+    reasons.append(f"so the {serving.method.title} is recommended")
     return Choice(serving, tuple(reasons))
 
 

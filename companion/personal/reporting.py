@@ -13,7 +13,6 @@ from companion import measure
 from companion.measure.statistics import worst_decile
 
 from .choosing import with_interval
-from .counting import some_of
 from .study import Candidate, Study
 
 GROUPS = 4
@@ -119,16 +118,11 @@ def report(
     serving: Candidate,
     others: Sequence[Candidate],
     reasons: Sequence[str],
-    progress: bool | None = None,
 ) -> Report:
     """Judge the model that serves and some others on test text; the first is everybody's."""
     data = study.data
-    test = some_of(data.test, study.settings.targets)
     candidates = {str(one.method): one for one in (*others, serving)}
-    scores = {
-        name: measure.score(one.model(data.train), test, progress=bool(progress))
-        for name, one in candidates.items()
-    }
+    scores = {name: study.score(one) for name, one in candidates.items()}
     base = scores[str(others[0].method)]
     rows = {
         one.method.title: _row(scores[name], base, one, data.known_users)

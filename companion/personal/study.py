@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from companion.corpora import Corpus, Split
-from companion.measure import Model, Network, NGram, choose_weight, mix, target_log_probs
+from companion.measure import Model, Network, NGram, choose_weight, mix, score, target_log_probs
 from companion.measure.scores import targets_of
 from companion.measure.stepping import as_model
 
@@ -73,9 +73,10 @@ class Study:
     progress: bool | None = None
     seconds: float = 0.0
     _known: dict[str, Candidate] = field(default_factory=dict)
+    _scored: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        began = time.perf_counter()
+        began, self.seconds_to_score = time.perf_counter(), 0.0
         self.validation = some_of(self.data.validation, self.settings.targets)
         self.ngram = NGram(self.data.train, self.settings.order)
         self.base, self.history = train_base(
@@ -92,6 +93,16 @@ class Study:
     def losses(self, candidate: Candidate) -> pd.DataFrame:
         """Tokens and loss of each user on validation text, as :func:`measure.gain` takes them."""
         return losses(candidate.model(self.data.train), self.validation)
+
+    def score(self, candidate: Candidate) -> pd.DataFrame:
+        """What :func:`measure.score` says of a model on test text; scored once."""
+        name = str(candidate.method)
+        if name not in self._scored:
+            test = some_of(self.data.test, self.settings.targets)
+            began = time.perf_counter()
+            self._scored[name] = score(candidate.model(self.data.train), test)
+            self.seconds_to_score = time.perf_counter() - began
+        return self._scored[name]
 
     def _try(self, network: str | None) -> None:
         """Train a network, or take the base network, and choose what is mixed in."""
