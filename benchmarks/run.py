@@ -30,6 +30,8 @@ BENCHMARKS = [
     ),
     ("importing", None),
     ("truth", None),
+    ("store", None),
+    ("frames", None),
 ]
 LOGS = ("logs", None)
 ONE_THREAD = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")

@@ -9,13 +9,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated
 
 import typer
 
-from companion.corpora import logs
+from companion.corpora import Corpus, logs
+from companion.corpora.reading.forms import FORMS
 from companion.personal.folders import current_version, locked
 from companion.personal.settings import METHODS, RECOMMENDED, Method, PersonalizerSettings
 from companion.personal.typing_line import type_along
@@ -29,14 +30,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they would print variables, and text with them
 )
 
-Logs = Annotated[Path, typer.Argument(help="A log: CSV, JSON Lines or Parquet.")]
+Logs = Annotated[
+    Path, typer.Argument(help="CSV, JSON, JSON Lines or Parquet, or a folder of such files.")
+]
 Folder = Annotated[Path, typer.Argument(help="Where `companion fit` saved.")]
 Who = Annotated[str, typer.Argument(help="The user's name, as in the logs.")]
-User = Annotated[str, typer.Option(help="The column that holds who wrote.")]
-Text = Annotated[str, typer.Option(help="The column that holds what they wrote.")]
-Time = Annotated[Optional[str], typer.Option(help="The column that holds when.")]  # noqa: UP045
+User = Annotated[str | None, typer.Option(help="The column that holds who wrote.")]
+Text = Annotated[
+    str | None,
+    typer.Option(help="The column that holds what they wrote."),
+]
+Form = Annotated[
+    str | None,
+    typer.Option(help=f"An export that knows its columns: {', '.join(FORMS)}."),
+]
+Time = Annotated[str | None, typer.Option(help="The column that holds when.")]
 Framework = Annotated[
-    Optional[str],  # noqa: UP045  # Typer reads it when the program runs
+    str | None,
     typer.Option(help="pytorch or keras; PyTorch where it is installed."),
 ]
 Small = Annotated[
@@ -44,22 +54,33 @@ Small = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class Columns:
+    """Where messages stand in a log, as :func:`logs.read` takes it."""
+
+    user: str | None
+    text: str | None
+    time: str | None
+    format: str | None
+
+
 @app.command(
     epilog="Example:  companion evaluate log.csv --user author --text body --report r.html"
 )
 def evaluate(
     path: Logs,
-    user: User,
-    text: Text,
     report: Annotated[Path, typer.Option(help="The page to write; a .json comes beside it.")],
+    user: User = None,
+    text: Text = None,
     time: Time = None,
+    format: Form = None,
     methods: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help=f"Some of {', '.join(METHODS)}, with commas between."),
     ] = None,
     framework: Framework = None,
     minutes: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(help="How long it may take.", min=0.1),
     ] = None,
     show_words: Annotated[
@@ -79,9 +100,10 @@ def evaluate(
         _check_writable(report)
         twin = chosen_framework(framework)
         settings = _settings(small)
-        corpus = _read(path, user, text, time, settings)
+        columns = Columns(user, text, time, format)
+        corpus = _read(path, columns, settings)
         found = evaluating.evaluate(corpus, twin, chosen, settings, clock, show_words, _tell)
-        pages.write(found, report, _code(path, user, text, time, found.report.method))
+        pages.write(found, report, _code(path, columns, found.report.method))
         typer.echo(str(found.report))
         _tell(f"written: {report} and {report.with_suffix('.json').name}")
 
@@ -90,9 +112,10 @@ def evaluate(
 def fit(
     path: Logs,
     folder: Annotated[Path, typer.Argument(help="The folder to save in.")],
-    user: User,
-    text: Text,
+    user: User = None,
+    text: Text = None,
     time: Time = None,
+    format: Form = None,
     method: Annotated[
         str, typer.Option(help=f"{RECOMMENDED}, or one of {', '.join(METHODS)}.")
     ] = RECOMMENDED,
@@ -102,8 +125,9 @@ def fit(
     """Train a keyboard on your logs and save it."""
     with _named_errors():
         settings = _settings(small)
+        columns = Columns(user, text, time, format)
         keyboard = Personalizer(method, framework, settings)  # type: ignore[arg-type]
-        corpus = _read(path, user, text, time, settings)
+        corpus = _read(path, columns, settings)
         _tell("training")
         keyboard.fit(corpus)
         keyboard.save(folder)
@@ -116,7 +140,7 @@ def suggest(
     folder: Folder,
     user: Who,
     text: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Argument(help="The message so far; without it, type and see three words change."),
     ] = None,
 ) -> None:
@@ -179,15 +203,11 @@ def _named_errors() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def _read(
-    path: Path, user: str, text: str, time: str | None, settings: PersonalizerSettings
-) -> Any:
+def _read(path: Path, columns: Columns, settings: PersonalizerSettings) -> Corpus:
     """The log as a corpus; what became of its rows is told."""
     return logs.read(
         path,
-        user=user,
-        text=text,
-        time=time,
+        **asdict(columns),
         min_messages=settings.min_messages,
         report=lambda found: _tell(str(found)),
     )
@@ -216,15 +236,15 @@ def _check_writable(report: Path) -> None:
         raise FileNotFoundError(f"--report: there is no folder {report.parent}")
 
 
-def _code(path: Path, user: str, text: str, time: str | None, method: str) -> str:
+def _code(path: Path, columns: Columns, method: str) -> str:
     """The lines of Python that do what is recommended."""
-    when = "" if time is None else f", time={time!r}"
+    given = "".join(f", {name}={value!r}" for name, value in asdict(columns).items() if value)
     return "\n".join(
         [
             "from companion import Personalizer",
             "",
             f"keyboard = Personalizer(method={method!r})",
-            f"keyboard.fit({path.name!r}, user={user!r}, text={text!r}{when})",
+            f"keyboard.fit({path.name!r}{given})",
             'print(keyboard.suggest("a user", "what they typed so far"))',
             'keyboard.learn("a user", "what they wrote")',
             'keyboard.save("keyboard/")  # Personalizer.load("keyboard/") elsewhere',

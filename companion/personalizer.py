@@ -80,8 +80,8 @@ class Personalizer:
     def fit(
         self,
         messages: Any,
-        user: str = "user",
-        text: str = "text",
+        user: str | None = None,
+        text: str | None = None,
         time: str | None = None,
         **reading: Any,
     ) -> Personalizer:
@@ -92,13 +92,15 @@ class Personalizer:
 
         Parameters
         ----------
-        messages : path, Corpus, or whatever ``logs.read`` takes
-            Where the messages stand.
+        messages : path, frame, table, iterable or Corpus
+            A file, a folder of files, a frame of pandas, a table of Arrow, records, or a corpus
+            that was read before.
         user, text, time : str
             The columns that hold who wrote, what and when. Without `time`, the order of the rows is
             the order in time.
         **reading
-            Other options of :func:`companion.corpora.logs.read`.
+            Other options of :func:`companion.corpora.logs.read`, such as ``format="whatsapp"``,
+            which knows its columns.
 
         Returns
         -------

@@ -11,7 +11,8 @@ from companion.keyboard import Keyboard
 from companion.settings import BaseModelConfig
 from companion.users import personalizing, stacks
 from companion.users.stacks import DOWN, UP
-from companion.users.states import PersonalStates, delete_state, load_states, state_file
+from companion.users.states import PersonalStates
+from companion.users.store import FILE, SqliteStore
 from companion.users.strategies import LAYERS, Strategy
 
 CONFIGS = [
@@ -234,12 +235,13 @@ class KillingBar:
 
 
 def interrupted(twin, base, folder, monkeypatch):
-    """A folder in which some users are finished; when each file was written."""
+    """The states of those who are finished when a run is killed."""
     with monkeypatch.context() as patch:
         patch.setattr(personalizing, "progress_bar", KillingBar)
         with pytest.raises(Killed):
             twin.tuning.personalize(base, TEXT, None, FROZEN, folder=folder, group_size=2)
-    return {path: path.stat().st_mtime_ns for path in folder.glob("user-*")}
+    with SqliteStore(folder / FILE) as store:
+        return store.get(twin.base_model.fingerprint(base))
 
 
 def test_a_run_that_was_killed_goes_on_where_it_stopped(twin, base, tmp_path, monkeypatch):
@@ -248,7 +250,7 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(twin, base, tmp_path, mo
     whole = twin.tuning.personalize(base, TEXT, None, FROZEN, folder=tmp_path, group_size=2)
     at_once = twin.tuning.personalize(base, TEXT, None, FROZEN)
     np.testing.assert_allclose(numbers(whole), numbers(at_once), rtol=1e-3, atol=1e-4)
-    assert {path: path.stat().st_mtime_ns for path in written} == written
+    np.testing.assert_array_equal(numbers(whole.of(written.users)), numbers(written))
     monkeypatch.setattr(twin.adapting, "_Group", None)  # nobody is left
     again = twin.tuning.personalize(base, TEXT, [0, 3], FROZEN, folder=tmp_path)
     np.testing.assert_array_equal(numbers(again), numbers(whole.of([0, 3])))
@@ -268,16 +270,15 @@ def test_a_folder_made_otherwise_is_refused(twin, base, tmp_path, monkeypatch):
 
 
 def test_states_can_be_saved_loaded_and_deleted_one_by_one(twin, model, tmp_path):
-    states = model.states()
-    states.save(tmp_path)
-    name = twin.base_model.fingerprint(model.base)
-    again = twin.tuning.FineTuned(model.base, load_states(tmp_path, name))
+    states, name = model.states(), twin.base_model.fingerprint(model.base)
     found = model.log_probs(TOKENS, WHO)
-    np.testing.assert_array_equal(again.log_probs(TOKENS, WHO), found)
-    assert load_states(tmp_path, name, [1]).users.tolist() == [1]
-    delete_state(tmp_path, 1)
-    assert not state_file(tmp_path, 1).exists()
-    left = model.with_states(load_states(tmp_path, name))
+    with SqliteStore(tmp_path / "states") as store:
+        store.put(states)
+        again = twin.tuning.FineTuned(model.base, store.get(name))
+        np.testing.assert_array_equal(again.log_probs(TOKENS, WHO), found)
+        assert store.get(name, [1]).users.tolist() == [1]
+        store.delete(1)
+        left = model.with_states(store.get(name))
     assert left.base is model.base
     with pytest.raises(ValueError, match="user 1 is none of the 2 users known"):
         left.log_probs(TOKENS, WHO)

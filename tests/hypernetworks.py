@@ -10,7 +10,7 @@ from companion.keeping.files import CorruptedFileError
 from companion.keyboard import Keyboard
 from companion.settings import BaseModelConfig, TrainingConfig
 from companion.users.methods import BIASES, WAYS, FittingConfig, HypernetworkConfig
-from companion.users.states import delete_state, load_states
+from companion.users.store import SqliteStore
 
 WORDS, USERS = 17, np.array([3, 5, 9])
 WHO = np.array([5, 3, 9, 5])
@@ -302,9 +302,10 @@ def test_what_is_kept_of_a_user_is_a_vector(twin, tmp_path):
     below = twin.base_model.BaseModel(WORDS, BASE)
     assert twin.hyper.from_base(below, USERS).states().bytes_per_user == 256
     model = stirred(twin)
-    model.states().save(tmp_path)
-    delete_state(tmp_path, 5)
-    left = model.with_states(load_states(tmp_path, twin.hyper.fingerprint(model)))
+    with SqliteStore(tmp_path / "states") as store:
+        store.put(model.states())
+        store.delete(5)
+        left = model.with_states(store.get(twin.hyper.fingerprint(model)))
     told = np.array([3, 9])
     found, expected = (m.log_probs(tokens(2), told) for m in (left, model))
     np.testing.assert_array_equal(found, expected)

@@ -7,7 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import common, fine_tuning, importing, personalizing, run, user_embeddings
+from benchmarks import (
+    common,
+    fine_tuning,
+    frames,
+    importing,
+    personalizing,
+    run,
+    store,
+    user_embeddings,
+)
 from benchmarks import hypernetworks as hyper
 from benchmarks import user_heads as heads
 from benchmarks.common import Row
@@ -61,6 +70,18 @@ def test_importing_is_measured_in_a_process_of_its_own():
     (row,) = importing.rows(small=True)
     assert 0 < row.value < 5
     assert not row.higher
+
+
+def test_a_frame_is_read_as_quickly_as_a_file():
+    (row,) = frames.rows(small=True)
+    assert row.bar == 1
+    assert 0.3 < row.value < 5
+
+
+def test_the_store_is_measured_in_one_call_and_in_many():
+    measured = {row.name.split(": ")[1]: row for row in store.rows(small=True)}
+    assert {*measured} >= {"written", "read", "deleted", "deleted, one a call"}
+    assert 1 < measured["bytes a user"].value < store.BYTES
 
 
 def test_the_sweep_was_measured_with_the_settings_of_today():

@@ -240,7 +240,9 @@ def test_counting_that_gains_nothing_does_not_serve(tmp_path):
     path = tmp_path / "same.csv"
     rows = [f"u{i % 8},{' '.join(rng.choice(words, 4))}" for i in range(400)]
     path.write_text("user,text\n" + "\n".join(rows))
-    keyboard = Personalizer(settings=TINY, framework="pytorch", progress=False).fit(path)
+    keyboard = Personalizer(settings=TINY, framework="pytorch", progress=False).fit(
+        path, "user", "text"
+    )
     assert keyboard.chosen == "everybody"
     assert any("not enough" in reason for reason in keyboard.reasons)
 
@@ -354,7 +356,7 @@ def test_a_wrong_call_is_refused_by_name(counting, call, error, message):
         (lambda: Personalizer().suggest("ana", "a"), NotFittedError, "call fit, or load one"),
         (lambda: Personalizer().save("x"), NotFittedError, "call fit, or load one"),
         (lambda: Personalizer.load("/nowhere"), FileNotFoundError, "there is no personalizer"),
-        (lambda: Personalizer().fit("/nowhere.csv"), FileNotFoundError, "does not exist"),
+        (lambda: Personalizer().fit("/nowhere.csv", "a", "b"), FileNotFoundError, "does not exist"),
     ],
 )
 def test_a_wrong_choice_is_refused_by_name(make, error, message):

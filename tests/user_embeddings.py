@@ -13,7 +13,8 @@ from companion.keeping.files import CorruptedFileError
 from companion.keyboard import Keyboard
 from companion.settings import BaseModelConfig, TrainingConfig
 from companion.users.methods import PLACEMENTS, FittingConfig, UserEmbeddingConfig
-from companion.users.states import delete_state, load_states
+from companion.users.states import PersonalStates
+from companion.users.store import SqliteStore
 
 WORDS, USERS = 17, np.array([3, 5, 9])
 WHO = np.array([5, 3, 9, 5])
@@ -303,13 +304,14 @@ def test_states_are_256_bytes_a_user_by_default(twin):
 
 
 def test_states_can_be_saved_loaded_and_deleted_one_by_one(twin, model, tmp_path):
-    model.states().save(tmp_path)
     network = twin.embeddings.fingerprint(model)
-    again = model.with_states(load_states(tmp_path, network))
+    with SqliteStore(tmp_path / "states") as store:
+        store.put(model.states())
+        again = model.with_states(store.get(network))
+        store.delete(5)
+        left = model.with_states(store.get(network))
     np.testing.assert_array_equal(again.log_probs(tokens(), WHO), model.log_probs(tokens(), WHO))
     np.testing.assert_array_equal(again.log_probs(tokens()), model.log_probs(tokens()))
-    delete_state(tmp_path, 5)
-    left = model.with_states(load_states(tmp_path, network))
     with pytest.raises(ValueError, match="user 5 is none of the 2 users known"):
         left.log_probs(tokens(1), [5])
     np.testing.assert_array_equal(
@@ -321,12 +323,11 @@ def test_states_can_be_saved_loaded_and_deleted_one_by_one(twin, model, tmp_path
 def test_states_of_another_network_are_refused(twin, tmp_path):
     model = stirred(twin)
     states = model.states()
-    states.save(tmp_path)
+    states.save(tmp_path / "states")
     nudge(twin, model)
-    with pytest.raises(ValueError, match="were made for the network"):
-        model.with_states(states)
-    with pytest.raises(ValueError, match="were made for the network"):
-        load_states(tmp_path, twin.embeddings.fingerprint(model))
+    for kept in (states, PersonalStates.load(tmp_path / "states")):
+        with pytest.raises(ValueError, match="were made for the network"):
+            model.with_states(kept)
 
 
 def test_states_of_another_method_are_refused(model):

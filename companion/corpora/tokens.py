@@ -227,10 +227,15 @@ class Encoder:
         return self._encode_together(texts)
 
     def _encode_plainly(self, messages: list[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
-        wrong = next((m for m in messages if isinstance(m, str) or not isinstance(m, Sequence)), "")
-        if wrong != "":
-            raise TypeError(f"tokenizer must give a list of words, not {wrong!r}")
+        for wrong in (m for m in messages if isinstance(m, str) or not isinstance(m, Sequence)):
+            raise TypeError(f"tokenizer must give a list of words, not {type(wrong).__name__}")
         lengths = np.fromiter(map(len, messages), dtype=np.int64, count=len(messages))
+        kinds = {kind for message in messages for kind in set(map(type, message))}
+        if no_text := [kind for kind in kinds if not issubclass(kind, str)]:
+            raise TypeError(
+                f"tokenizer must give words as strings, not {no_text[0].__name__}: if it gives "
+                "numbers of words, as those of language models do, give the words themselves"
+            )
         words = (self._ids[_clean(word)] for message in messages for word in message)
         return np.fromiter(words, dtype=np.int32, count=int(lengths.sum())), lengths
 

@@ -98,6 +98,12 @@ class PersonalNetwork:
         return self.network.vocabulary_size
 
     @property
+    def fingerprint(self) -> str:
+        """Of the network, not of its users: what their states are made for."""
+        module = "user_embeddings" if self.method in VECTORS else "base_model"
+        return twin(self.framework, module).fingerprint(self.network)
+
+    @property
     def known_users(self) -> np.ndarray:
         """Ids of the users with a state of their own, ascending."""
         return np.zeros(0, dtype=np.int64) if self.states is None else self.states.users
@@ -169,11 +175,9 @@ class PersonalNetwork:
         return self.network.with_states(states)
 
 
-def load_network(
-    framework: str, method: str, path: Path, states: PersonalStates | None
-) -> PersonalNetwork:
-    """What :meth:`PersonalNetwork.save` wrote, with the states of its users."""
-    return PersonalNetwork(framework, method, _module(framework, method).load(path), states)
+def load_network(framework: str, method: str, path: Path) -> PersonalNetwork:
+    """What :meth:`PersonalNetwork.save` wrote: a network without anybody's state."""
+    return PersonalNetwork(framework, method, _module(framework, method).load(path))
 
 
 def train_base(

@@ -14,7 +14,7 @@ from companion.corpora import Corpus, Vocabulary
 from companion.corpora.tokens import Tokenizer
 from companion.keeping import files
 from companion.settings import BaseModelConfig, TrainingConfig
-from companion.users import PersonalStates
+from companion.users import SqliteStore, store
 from companion.users.methods import HypernetworkConfig, UserEmbeddingConfig
 from companion.users.strategies import Strategy
 
@@ -27,7 +27,7 @@ from .settings import Method, PersonalizerSettings
 from .texts import Texts
 from .words import OwnWords
 
-NETWORK, STATES, TEXTS = "network.safetensors", "states.safetensors", "texts.safetensors"
+NETWORK, TEXTS = "network.safetensors", "texts.safetensors"
 KIND = "personalizer"
 OWN = "a function"  # in the place of a tokenizer that no file can hold
 PARTS = {
@@ -45,7 +45,8 @@ def save(kept: Kept, folder: str | PathLike[str]) -> None:
     def write(path: Path) -> None:
         kept.network.save(path / NETWORK)
         if kept.network.states is not None:
-            _write_states(kept.network.states, path / STATES)
+            with SqliteStore(path / store.FILE) as states:
+                states.put(kept.network.states)
         files.save_arrays(path / TEXTS, _columns(kept.texts), KIND, _described(kept))
 
     with locked(folder):
@@ -67,8 +68,10 @@ def _read(version: Path, tokenizer: Tokenizer | None) -> Kept:
     columns, told = files.load_arrays(version / TEXTS, KIND)
     framework = chosen_framework(told["framework"])
     method = Method.named(told["method"])
-    states = _read_states(version / STATES) if (version / STATES).exists() else None
-    network = load_network(framework, method.network or "", version / NETWORK, states)
+    network = load_network(framework, method.network or "", version / NETWORK)
+    if (version / store.FILE).exists():
+        with SqliteStore(version / store.FILE, must_exist=True) as states:
+            network = network.with_states(states.get(network.fingerprint))
     return Kept(
         framework=framework,
         asked=told["asked"],
@@ -147,17 +150,6 @@ def _texts(
     own = {int(user): words for user, words in told["own"].items()}
     later = [(int(users[i]), whole.words(i)) for i in range(fitted, len(lengths))]
     return Texts(told["names"], whole.select(np.arange(fitted)), OwnWords(own), later)
-
-
-def _write_states(states: PersonalStates, path: Path) -> None:
-    files.save_arrays(
-        path, {**states.arrays, "users": states.users}, STATES, {"model": states.model}
-    )
-
-
-def _read_states(path: Path) -> PersonalStates:
-    arrays, metadata = files.load_arrays(path, STATES)
-    return PersonalStates(metadata["model"], arrays.pop("users"), arrays)
 
 
 __all__ = ["load", "save"]

@@ -179,8 +179,9 @@ def personalize(
     importance : mapping of str to np.ndarray, optional
         How much harder than others each number of a weight is held, such as :func:`fisher` gives.
     folder : path, optional
-        Where each user's state is saved as soon as it is finished. Users whose state is there
-        already are not adapted again: a run that was killed goes on where it stopped.
+        Where each user's state is put into a store, ``states.sqlite``, as soon as it is finished.
+        Users whose state is there already are not adapted again: a run that was killed goes on
+        where it stopped.
     group_size : int
         Users adapted together, at most: it bounds the memory, and changes no result.
     progress : bool, optional

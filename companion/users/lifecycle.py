@@ -22,7 +22,6 @@ from . import methods, states
 from .states import PersonalStates
 
 T = TypeVar("T")
-STATES = "personal states"
 
 
 class Model(Protocol):
@@ -210,20 +209,11 @@ def kept_states(
     shared = (states, settings, methods, checks, batches, corpus, vocabulary)
     decides = cache.source_fingerprint(*code, *shared)
     return cache.kept(
-        {**key, "corpora": [text.fingerprint], "code": decides}, make, save=_save, load=_load
+        {**key, "corpora": [text.fingerprint], "code": decides},
+        make,
+        save=PersonalStates.save,
+        load=PersonalStates.load,
     )
-
-
-def _save(states: PersonalStates, path: Path) -> None:
-    arrays = {f"array {name}": array for name, array in states.arrays.items()}
-    files.save_arrays(path, {**arrays, "users": states.users}, STATES, {"model": states.model})
-
-
-def _load(path: Path) -> PersonalStates:
-    arrays, metadata = files.load_arrays(path, STATES)
-    users = arrays.pop("users")
-    arrays = {name.removeprefix("array "): array for name, array in arrays.items()}
-    return PersonalStates(metadata["model"], users, arrays)
 
 
 __all__ = ["Life", "check_text", "kept_states", "kept_training"]

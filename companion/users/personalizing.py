@@ -21,6 +21,7 @@ from . import stacks, states
 from .lifecycle import kept_states
 from .stacks import DOWN, UP
 from .states import PersonalStates
+from .store import FILE, SqliteStore
 from .strategies import Strategy
 
 RECIPE = "recipe.json"
@@ -96,7 +97,7 @@ class Task:
                 check_stored(arrays, group, self.strategy)
                 finished.append(PersonalStates(self.base, group, arrays))
                 if folder is not None:
-                    finished[-1].save(folder)
+                    _keep(folder, finished[-1])
                 bar.update(len(group))
         return reduce(PersonalStates.joined, finished).of(self.users)
 
@@ -177,7 +178,7 @@ def resume(
         return None
     path = Path(folder) / RECIPE
     if not path.exists():
-        if next(path.parent.glob("user-*"), None):
+        if path.with_name(FILE).exists():
             raise ValueError(f"{folder} holds states, but no {RECIPE}: {_ELSEWHERE}")
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write(path, (json.dumps(made_of, indent=1) + "\n").encode())
@@ -186,10 +187,13 @@ def resume(
         raise ValueError(
             f"{folder} holds states made with another {' and '.join(other)}: {_ELSEWHERE}"
         )
-    try:
-        return states.load_states(folder, made_for)
-    except FileNotFoundError:
-        return None
+    with SqliteStore(path.with_name(FILE)) as store:
+        return store.get(made_for) if len(store) else None
+
+
+def _keep(folder: str | PathLike[str], finished: PersonalStates) -> None:
+    with SqliteStore(Path(folder) / FILE) as store:
+        store.put(finished)
 
 
 def _read_recipe(path: Path) -> Mapping[str, Any]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from companion.keeping import files
 
 from .methods import VECTOR_SPREAD
 
-KIND = "personal state"
+KIND = "personal states"
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,20 +28,25 @@ class PersonalStates:
         User ids, each once, ascending, ``(users,)``.
     arrays : mapping of str to np.ndarray
         Each ``(users, ...)``: row *i* belongs to ``users[i]``.
+    names : tuple of str, optional
+        What each of `users` is called outside, each once.
 
     Raises
     ------
     ValueError
-        If a user is there twice, the ids do not ascend, an array has not one row per user, or a
-        number in it is not finite.
+        If a user is there twice, the ids do not ascend, an array has not one row per user, a
+        number in it is not finite, or the names are not one for each user, and different.
     """
 
     model: str
     users: np.ndarray
     arrays: Mapping[str, np.ndarray]
+    names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "users", check_ascending(self.users))
+        if self.names is not None and not len({*self.names}) == len(self.names) == len(self):
+            raise ValueError(f"names must be {len(self)}, one for each user, and different")
         for name, array in self.arrays.items():
             if len(array) != len(self.users):
                 raise ValueError(f"{name} has {len(array)} rows for {len(self.users)} users")
@@ -73,7 +77,10 @@ class PersonalStates:
         if len(missing):
             raise ValueError(f"user {missing[0]} has no personal state")
         rows = np.searchsorted(self.users, chosen)
-        return PersonalStates(self.model, chosen, {n: a[rows] for n, a in self.arrays.items()})
+        names = None if self.names is None else tuple(self.names[row] for row in rows)
+        return PersonalStates(
+            self.model, chosen, {n: a[rows] for n, a in self.arrays.items()}, names
+        )
 
     def joined(self, others: PersonalStates) -> PersonalStates:
         """These states and those of other users, made for the same network by the same method.
@@ -81,8 +88,8 @@ class PersonalStates:
         Raises
         ------
         ValueError
-            If a user has a state in both, they were made for different networks, or they hold
-            different arrays.
+            If a user has a state in both, they were made for different networks, they hold
+            different arrays, or only one of them names its users.
         """
         others.check_made_for(self.model)
         twice = np.intersect1d(self.users, others.users)
@@ -91,10 +98,14 @@ class PersonalStates:
         shapes, theirs = ({n: a.shape[1:] for n, a in s.arrays.items()} for s in (self, others))
         if shapes != theirs:
             raise ValueError(f"the states hold different arrays: {shapes} and {theirs}")
+        if (self.names is None) != (others.names is None):
+            raise ValueError("only one of the states names its users: give names to both or none")
         users = np.concatenate([self.users, others.users])
         order = np.argsort(users)
         arrays = {n: np.concatenate([a, others.arrays[n]])[order] for n, a in self.arrays.items()}
-        return PersonalStates(self.model, users[order], arrays)
+        both = (*(self.names or ()), *(others.names or ()))
+        names = tuple(both[place] for place in order) if both else None
+        return PersonalStates(self.model, users[order], arrays, names)
 
     def check_made_for(self, model: str) -> None:
         """Refuse a network with another fingerprint than that of the one they were made for.
@@ -110,73 +121,44 @@ class PersonalStates:
                 f"{model}: make them anew from the users' messages"
             )
 
-    def save(self, folder: str | PathLike[str]) -> None:
-        """Write one safetensors file a user, so that each can be read and deleted alone."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        for row, user in enumerate(self.users):
-            arrays = {name: array[row] for name, array in self.arrays.items()}
-            metadata = {"model": self.model, "user": int(user)}
-            files.save_arrays(state_file(folder, user), arrays, KIND, metadata)
+    def named(self, names: Sequence[str]) -> PersonalStates:
+        """The same states, and what their users are called outside: a name for each user id.
 
+        Parameters
+        ----------
+        names : sequence of str
+            ``names[user]`` is the name of `user`, as in ``corpus.user_names``.
 
-def load_states(
-    folder: str | PathLike[str], model: str, users: Sequence[int] | None = None
-) -> PersonalStates:
-    """Read what :meth:`PersonalStates.save` wrote.
+        Raises
+        ------
+        ValueError
+            If there is no name for a user.
+        """
+        if self.users[-1] >= len(names):
+            raise ValueError(f"user {self.users[-1]} has no name: there are {len(names)}")
+        return replace(self, names=tuple(names[user] for user in self.users))
 
-    Parameters
-    ----------
-    folder : path
-    model : str
-        Fingerprint of the network that is to use the states.
-    users : sequence of int, optional
-        Whose; everybody's in the folder, if not given.
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write all of them to one safetensors file; a `store` keeps each user apart."""
+        arrays = {f"array {name}": array for name, array in self.arrays.items()}
+        metadata = {"model": self.model, "names": self.names}
+        files.save_arrays(path, {**arrays, "users": self.users}, KIND, metadata)
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is no state of a user asked for, or none at all.
-    ValueError
-        If no user is named, a state was made for another network or carries another user's name,
-        or the states do not hold the same arrays.
-    companion.keeping.files.CorruptedFileError
-        If a file is truncated or was altered.
-    """
-    folder = Path(folder)
-    if users is None:
-        found = (path.stem.removeprefix("user-") for path in folder.glob(_name("*")))
-        users = [int(user) for user in found if user.isdecimal()]
-        if not users:
-            raise FileNotFoundError(f"there is no personal state in {folder}")
-    if not len(users):
-        raise ValueError("users is empty: name at least one user, or None for all in the folder")
-    asked = np.unique(users)
-    states = [_load_one(folder, int(user), model) for user in asked]
-    for user, state in zip(asked, states, strict=True):
-        if state.keys() != states[0].keys():
-            raise ValueError(
-                f"user {user} has the arrays {sorted(state)}, but user {asked[0]} has "
-                f"{sorted(states[0])}: they come from different methods"
-            )
-    arrays = {name: np.stack([state[name] for state in states]) for name in states[0]}
-    return PersonalStates(model, asked.astype(np.int64), arrays)
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> PersonalStates:
+        """Read what :meth:`save` wrote.
 
-
-def delete_state(folder: str | PathLike[str], user: int) -> None:
-    """Delete one user's state, and nothing of anybody else.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is none.
-    """
-    state_file(folder, user).unlink()
-
-
-def state_file(folder: str | PathLike[str], user: int) -> Path:
-    """Where the state of a user is kept."""
-    return Path(folder) / _name(str(int(user)))
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        companion.keeping.files.CorruptedFileError
+            If the file is truncated or was altered.
+        """
+        arrays, metadata = files.load_arrays(path, KIND)
+        users, names = arrays.pop("users"), metadata["names"]
+        arrays = {name.removeprefix("array "): array for name, array in arrays.items()}
+        return cls(metadata["model"], users, arrays, None if names is None else tuple(names))
 
 
 def check_ascending(users: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -272,29 +254,13 @@ def known_ids(users: Sequence[int] | np.ndarray, messages: int, known: np.ndarra
     return np.array(ids)  # without the negative strides that PyTorch does not take
 
 
-def _name(user: str) -> str:
-    return f"user-{user}.safetensors"
-
-
-def _load_one(folder: Path, user: int, model: str) -> dict[str, np.ndarray]:
-    path = state_file(folder, user)
-    arrays, metadata = files.load_arrays(path, KIND)
-    PersonalStates(metadata["model"], np.array([user]), {}).check_made_for(model)
-    if metadata["user"] != user:
-        raise ValueError(f"{path} holds the state of user {metadata['user']}")
-    return arrays
-
-
 __all__ = [
     "PersonalStates",
     "check_ascending",
     "check_known",
     "check_table",
-    "delete_state",
     "first_vectors",
     "known_ids",
-    "load_states",
     "rows_of",
-    "state_file",
     "table_of",
 ]

@@ -8,7 +8,8 @@ from companion.keeping.files import CorruptedFileError
 from companion.users import personalizing
 from companion.users.personalizing import RECIPE, task
 from companion.users.stacks import DOWN, UP
-from companion.users.states import PersonalStates, delete_state
+from companion.users.states import PersonalStates
+from companion.users.store import FILE, SqliteStore
 from companion.users.strategies import Strategy
 
 NETWORK = "0123456789abcdef"
@@ -35,6 +36,11 @@ def states(users, model=NETWORK):
     return PersonalStates(model, np.array(users), arrays)
 
 
+def keep(folder, some):
+    with SqliteStore(folder / FILE) as store:
+        store.put(some)
+
+
 def test_a_recipe_sees_all_that_decides():
     held, gate = {"w": np.ones(3)}, Strategy(gate=True)
     recipes = [
@@ -54,7 +60,7 @@ def test_a_folder_belongs_to_one_recipe(tmp_path):
     folder = tmp_path / "states"
     assert personalizing.resume(None, NETWORK, RECIPE_OF_ALL) is None
     assert personalizing.resume(folder, NETWORK, RECIPE_OF_ALL) is None
-    states([2, 5]).save(folder)
+    keep(folder, states([2, 5]))
     assert personalizing.resume(folder, NETWORK, RECIPE_OF_ALL).users.tolist() == [2, 5]
     other = recipe(text("c"), strategy=Strategy(rank=2))
     with pytest.raises(ValueError, match="made with another strategy and text: name another"):
@@ -62,7 +68,7 @@ def test_a_folder_belongs_to_one_recipe(tmp_path):
 
 
 def test_states_of_unknown_origin_are_not_taken_over(tmp_path):
-    states([2, 5]).save(tmp_path)
+    keep(tmp_path, states([2, 5]))
     with pytest.raises(ValueError, match=f"holds states, but no {RECIPE}"):
         personalizing.resume(tmp_path, NETWORK, RECIPE_OF_ALL)
     assert not (tmp_path / RECIPE).exists()
@@ -120,7 +126,8 @@ def test_a_task_is_done_in_groups_each_saved_once(tmp_path):
     found = asked.done(adapt, tmp_path, group_size=1)
     assert (found.users.tolist(), found.model) == ([0, 1], NETWORK)
     assert found.arrays["bias"][:, 0].tolist() == [0, 1]
-    delete_state(tmp_path, 1)
+    with SqliteStore(tmp_path / FILE) as store:
+        store.delete(1)
     asked.done(adapt, tmp_path)
     assert seen == [[0], [1], [1]]  # the second run had only the second user to adapt
 

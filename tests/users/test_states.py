@@ -4,27 +4,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from companion.keeping.files import CorruptedFileError
-from companion.users.states import (
-    PersonalStates,
-    check_known,
-    delete_state,
-    load_states,
-    rows_of,
-    state_file,
-)
+from companion.users.states import PersonalStates, check_known, rows_of
 
 NETWORK = "0123456789abcdef"
 USERS = np.array([2, 5, 11])
 
 
-def states(users=USERS, model=NETWORK):
+def states(users=USERS, model=NETWORK, names=None):
     rng = np.random.default_rng(0)
     arrays = {"vector": rng.normal(size=(len(users), 8)), "bias": rng.normal(size=(len(users), 2))}
-    return PersonalStates(model, users, {n: a.astype(np.float16) for n, a in arrays.items()})
+    arrays = {n: a.astype(np.float16) for n, a in arrays.items()}
+    return PersonalStates(model, users, arrays, names)
 
 
 def assert_equal(first, second):
-    assert first.model == second.model
+    assert (first.model, first.names) == (second.model, second.names)
     np.testing.assert_array_equal(first.users, second.users)
     assert first.arrays.keys() == second.arrays.keys()
     for name, array in first.arrays.items():
@@ -67,50 +61,38 @@ def test_made_for_another_network():
         states().check_made_for("feed")
 
 
-def test_saved_states_come_back(tmp_path):
-    states().save(tmp_path / "deep" / "folder")
-    assert_equal(load_states(tmp_path / "deep" / "folder", NETWORK), states())
-    assert_equal(load_states(tmp_path / "deep" / "folder", NETWORK, [5]), states().of([5]))
-    assert len(list((tmp_path / "deep" / "folder").iterdir())) == 3
+@pytest.mark.parametrize("names", [None, ("ana", "çelik", "bo b")])
+def test_saved_states_come_back(tmp_path, names):
+    states(names=names).save(tmp_path / "states")
+    assert_equal(PersonalStates.load(tmp_path / "states"), states(names=names))
 
 
-def test_one_user_is_deleted_and_nobody_else(tmp_path):
-    states().save(tmp_path)
-    delete_state(tmp_path, 5)
-    assert_equal(load_states(tmp_path, NETWORK), states().of([2, 11]))
-    with pytest.raises(FileNotFoundError):
-        load_states(tmp_path, NETWORK, [5])
-    with pytest.raises(FileNotFoundError):
-        delete_state(tmp_path, 5)
-
-
-def test_an_empty_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no personal state in"):
-        load_states(tmp_path, NETWORK)
-
-
-def test_a_state_for_another_network_is_refused(tmp_path):
-    states().save(tmp_path)
-    with pytest.raises(ValueError, match="were made for the network"):
-        load_states(tmp_path, "feed")
-
-
-def test_another_users_file_renamed_is_refused(tmp_path):
-    states().save(tmp_path)
-    state_file(tmp_path, 2).replace(state_file(tmp_path, 5))
-    with pytest.raises(ValueError, match="holds the state of user 2"):
-        load_states(tmp_path, NETWORK, [5])
-
-
-@pytest.mark.parametrize("damage", ["truncated", "altered"])
-def test_a_damaged_file_is_refused_and_the_others_can_be_read(tmp_path, damage):
-    states().save(tmp_path)
-    content = bytearray(state_file(tmp_path, 5).read_bytes())
+def test_a_damaged_file_is_refused(tmp_path):
+    states().save(tmp_path / "states")
+    content = bytearray((tmp_path / "states").read_bytes())
     content[-1] ^= 1
-    state_file(tmp_path, 5).write_bytes(content if damage == "altered" else content[:-3])
-    with pytest.raises(CorruptedFileError, match=damage):
-        load_states(tmp_path, NETWORK)
-    assert_equal(load_states(tmp_path, NETWORK, [2, 11]), states().of([2, 11]))
+    (tmp_path / "states").write_bytes(content)
+    with pytest.raises(CorruptedFileError, match="altered"):
+        PersonalStates.load(tmp_path / "states")
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        PersonalStates.load(tmp_path / "others")
+
+
+def test_users_may_have_names():
+    named = states().named([f"user {i}" for i in range(12)])
+    assert named.names == ("user 2", "user 5", "user 11")
+    assert named.of([11, 2]).names == ("user 2", "user 11")
+    assert_equal(named.of([5]).joined(named.of([2, 11])), named)
+    with pytest.raises(ValueError, match="user 11 has no name: there are 11"):
+        states().named(["ana"] * 11)
+    with pytest.raises(ValueError, match="only one of the states names its users"):
+        named.of([5]).joined(states().of([2]))
+
+
+@pytest.mark.parametrize("names", [("ana", "bo"), ("ana", "bo", "bo"), ("ana", "bo", "bo", "cy")])
+def test_names_are_one_for_each_user(names):
+    with pytest.raises(ValueError, match="names must be 3, one for each user, and different"):
+        states(names=names)
 
 
 @given(users=st.sets(st.integers(0, 60)), asked=st.integers(0, 200))
@@ -126,25 +108,9 @@ def test_unknown_users_are_named():
         check_known(np.array([5, 9, 4]), USERS)
 
 
-def test_states_with_other_arrays_are_not_mixed(tmp_path):
-    for user, name in ((1, "vector"), (2, "bias")):
-        PersonalStates("abc", np.array([user]), {name: np.zeros((1, 2))}).save(tmp_path)
-    with pytest.raises(ValueError, match=r"user 2 has the arrays \['bias'\]"):
-        load_states(tmp_path, "abc")
-
-
-def test_files_that_are_no_state_are_left_alone(tmp_path):
-    PersonalStates("abc", np.array([1]), {"vector": np.zeros((1, 2))}).save(tmp_path)
-    (tmp_path / "user-ana.safetensors").write_text("?")
-    assert load_states(tmp_path, "abc").users.tolist() == [1]
-
-
-def test_nobody_asked_for(tmp_path):
-    states = PersonalStates("abc", np.array([1]), {"vector": np.zeros((1, 2))})
-    states.save(tmp_path)
-    for ask in (lambda: states.of([]), lambda: load_states(tmp_path, "abc", users=[])):
-        with pytest.raises(ValueError, match="users is empty"):
-            ask()
+def test_nobody_asked_for():
+    with pytest.raises(ValueError, match="users is empty"):
+        states().of([])
 
 
 def test_rows_need_no_memory_for_the_largest_id():

@@ -1,62 +1,76 @@
-"""The rows of a log file (CSV, JSON Lines or Parquet), read in chunks; errors name the row."""
+"""The rows of a log, whatever it is, in chunks; delimited text itself; errors name the row."""
 
 from __future__ import annotations
 
 import codecs
 import csv
 import gzip
-import json
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
 from typing import Any
 
-import numpy as np
-
-from .parquet import parquet_batches
+from .frames import frame_chunks, is_frame
+from .parquet import Times, is_table, parquet_batches, table_batches
+from .records import chunk_of, document, parsed, record_chunks
 from .source import (
     DELIMITERS,
+    JSON,
     JSON_LINES,
+    KNOWN,
     LONGEST_FIELD,
     PARQUET,
+    Chunk,
     LogError,
     Source,
     _csv_reader,
     _long_fields,
     _opened,
 )
+from .spoken import TEXT_FORMS, spoken
 
 CHUNK = 16_384  # rows; more is no faster and takes memory
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Some rows, one after the other."""
-
-    rows: Sequence[int]
-    users: Sequence[str]
-    texts: Sequence[str]
-    times: Sequence[str] | np.ndarray | None
-    bytes_read: int
-    doubtful: int = 0  # rows with a line inside that could be a row
-
-
 def chunks(source: Source) -> Iterator[Chunk]:
-    """The rows of a log file, in its order."""
+    """The rows of a log, in its order."""
+    if source.data is not None:
+        return _in_memory(source)
+    if source.form in TEXT_FORMS:
+        return spoken(source, _lines(source))
     if source.suffix in PARQUET:
         return _parquet(source)
+    if source.suffix in JSON:
+        return document(source, CHUNK)
     if source.suffix in JSON_LINES:
         return _json_lines(source)
     if source.delimiter is None and source.suffix not in DELIMITERS:
-        known = ", ".join((*DELIMITERS, *JSON_LINES, *PARQUET))
+        known = ", ".join(KNOWN)
         raise LogError(
-            f"{source.path.name}: the format must show in the ending, one of {known} (the text "
-            "formats also with .gz); for other delimited text, pass delimiter"
+            f"{source.name}: the format must show in the ending, one of {known} (the text "
+            "formats also with .gz); for other delimited text, pass delimiter; for a chat as "
+            f"text, pass format, one of {', '.join(map(repr, TEXT_FORMS))}"
         )
     return _delimited(source)
+
+
+def _in_memory(source: Source) -> Iterator[Chunk]:
+    if is_frame(source.data):
+        return frame_chunks(source, CHUNK)
+    if is_table(source.data):
+        return _numbered(table_batches(source, source.data, CHUNK))
+    return record_chunks(source, source.data, CHUNK)
+
+
+def _lines(source: Source) -> Iterator[str]:
+    """The lines of a chat as text; wrong bytes are explained."""
+    with _opened(source) as (text, _):
+        first = 1
+        while lines := _take(source, text, first, CHUNK):
+            yield from lines
+            first += len(lines)
 
 
 def _delimited(source: Source) -> Iterator[Chunk]:
@@ -64,7 +78,7 @@ def _delimited(source: Source) -> Iterator[Chunk]:
         reader = _csv_reader(source, text)
         names = source.column_names or next(iter(_take(source, reader, 0, 1)), None)
         if not names:
-            raise LogError(f"{source.path.name}: the first line, which names the columns, is empty")
+            raise LogError(f"{source.name}: the first line, which names the columns, is empty")
         source.check(names, _delimiter_hint(names))
         picks = [itemgetter(list(names).index(name)) for name in source.columns]
         first, lines = 1, reader.line_num
@@ -105,7 +119,7 @@ def _take(source: Source, items: Iterator[Any], first: int, count: int) -> list[
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         read = max(first + len(taken) - 1, 0)
         raise LogError(
-            f"{source.path.name}: the compressed file is broken after {read:,} rows ({error})"
+            f"{source.name}: the compressed file is broken after {read:,} rows ({error})"
         ) from error
     return taken
 
@@ -118,8 +132,8 @@ def _about_quotes(error: csv.Error) -> str:
         )
     return (
         "a field opens with a quote that is not closed as it should be "
-        f"({error}). Inside a quoted field, a quote is written twice; "
-        "if the file quotes nothing, pass quote=None"
+        f"({error}). Inside a quoted field, a quote is written twice; if the file writes it after "
+        "a backslash, pass escape='\\\\'; if the file quotes nothing, pass quote=None"
     )
 
 
@@ -133,7 +147,7 @@ def _undecodable(source: Source, error: UnicodeDecodeError) -> LogError:
     with source.path.open("rb") as raw:
         utf_16 = raw.read(2) in UTF_16
     if utf_16:
-        return LogError(f"{source.path.name} is not {encoding}: try encoding='utf-16'")
+        return LogError(f"{source.name} is not {encoding}: try encoding='utf-16'")
     with _opened(source, errors="surrogateescape") as (text, _), _long_fields():
         json_lines = source.suffix in JSON_LINES
         rows = ([line] for line in text) if json_lines else _csv_reader(source, text, strict=False)
@@ -142,7 +156,7 @@ def _undecodable(source: Source, error: UnicodeDecodeError) -> LogError:
                 wrong = [ord(c) - 0xDC00 for c in field if "\udc80" <= c <= "\udcff"]
                 if wrong:
                     return source.error(row, f"byte 0x{wrong[0]:02x} {advice}")
-    return LogError(f"{source.path.name}: {error}; the text {advice}")
+    return LogError(f"{source.name}: {error}; the text {advice}")
 
 
 def _without_blank_lines(
@@ -164,7 +178,9 @@ def _delimiter_hint(names: Sequence[str]) -> str:
     if any("\x00" in name for name in names):
         return " (is the encoding 'utf-16'? then pass it)"
     found = [d for d in (";", "\t", "|", ",") if len(names) == 1 and d in names[0]]
-    return f" (is the delimiter {found[0]!r}? then pass it)" if found else ""
+    if found:
+        return f" (is the delimiter {found[0]!r}? then pass it)"
+    return "; if the first line is no header, pass column_names"
 
 
 def _json_lines(source: Source) -> Iterator[Chunk]:
@@ -173,45 +189,23 @@ def _json_lines(source: Source) -> Iterator[Chunk]:
         while lines := _take(source, text, first, CHUNK):
             numbered = [(row, line) for row, line in enumerate(lines, first) if line.strip()]
             first += len(lines)
-            records = [_json_record(source, row, line) for row, line in numbered]
-            users, texts, *times = ([r[i] for r in records] for i in range(len(source.columns)))
-            rows = [row for row, _ in numbered]
-            yield Chunk(rows, users, texts, times[0] if times else None, raw.tell())
-
-
-def _json_record(source: Source, row: int, line: str) -> list[str]:
-    """User, text and time of one line; null is an empty text."""
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        problem = f"not a JSON object ({error.msg}, at character {error.pos + 1})"
-        raise source.error(row, problem) from error
-    except RecursionError as error:
-        raise source.error(row, "a JSON object that is nested too deeply") from error
-    if not isinstance(record, dict):
-        raise source.error(row, f"a JSON {type(record).__name__}, but it must be an object")
-    fields = []
-    for name in source.columns:
-        if name not in record:
-            there = ", ".join(map(repr, record))
-            raise source.error(row, f"there is no {name!r} among its keys: {there}")
-        value = record[name]
-        if isinstance(value, dict | list) or (name == source.text and not _is_text(value)):
-            raise source.error(row, f"must be text, not {type(value).__name__}", column=name)
-        fields.append("" if value is None else str(value))
-    return fields
-
-
-def _is_text(value: object) -> bool:
-    return value is None or isinstance(value, str)
+            records = [(row, parsed(source, row, line)) for row, line in numbered]
+            yield chunk_of(source, records, raw.tell())
 
 
 def _parquet(source: Source) -> Iterator[Chunk]:
+    return _numbered(parquet_batches(source, CHUNK), source.size)
+
+
+def _numbered(
+    batches: Iterator[tuple[list[str], list[str], Times, float]], size: int | None = None
+) -> Iterator[Chunk]:
+    """Batches of a table as chunks; a share of `size` is done, or their rows."""
     first = 1
-    for users, texts, times, share in parquet_batches(source, CHUNK):
+    for users, texts, times, share in batches:
         rows = range(first, first + len(users))
         first += len(users)
-        yield Chunk(rows, users, texts, times, int(share * source.path.stat().st_size))
+        yield Chunk(rows, users, texts, times, first - 1 if size is None else int(share * size))
 
 
 __all__ = ["Chunk", "chunks"]
