@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,10 +77,20 @@ class Keyboard:
         k = check_integer("k", k, at_least=1)
         if not isinstance(prefix, str):
             raise TypeError(f"prefix must be a string, not {prefix!r}")
-        log_probs = self._after([BEGIN, *self._ids(history)])  # (word,)
+        log_probs = self.log_probs(history)
         candidates = self._beginning_with(prefix)
         best = candidates[_smallest(-log_probs[candidates], candidates, k)]
         return [self.vocabulary.words[i] for i in best]
+
+    def log_probs(self, history: Sequence[str | int]) -> np.ndarray:
+        """Log-probabilities of the next token after `history`, ``(word,)``; not to be written to.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As :meth:`suggest`.
+        """
+        return self._after([BEGIN, *self._ids(history)])
 
     def _after(self, tokens: list[int]) -> np.ndarray:
         """Log-probabilities after these tokens; only those not yet read are stepped."""
@@ -117,16 +126,9 @@ class Keyboard:
             raise TypeError(f"history must hold words or ids, not {word!r}")
         return int(word)
 
-    @cached_property
-    def _alphabet(self) -> tuple[list[str], np.ndarray]:
-        """The real words in alphabetical order, and the id of each."""
-        words = self.vocabulary.words
-        order = sorted(range(len(SPECIAL_TOKENS), len(words)), key=words.__getitem__)
-        return [words[i] for i in order], np.array(order, dtype=np.int64)
-
     def _beginning_with(self, prefix: str) -> np.ndarray:
         """Ids of the real words that begin with these letters, in alphabetical order."""
-        words, ids = self._alphabet
+        words, ids = self.vocabulary.alphabetical
         return ids[bisect_left(words, prefix) : bisect_left(words, prefix + "\U0010ffff")]
 
 

@@ -16,6 +16,11 @@ ALLOWED = {  # what each place may import besides the ground; the ground itself 
     "measure": {"corpora"},
     "users": {"corpora"},
     "keyboard": {"corpora", "measure"},
+    "personal": {"corpora", "measure", "users", "keyboard"},
+    "personalizer": {"corpora", "measure", "users", "keyboard", "personal"},
+    "cli": {"corpora", "personal", "personalizer"},
+    "__main__": {"cli"},
+    None: {"personalizer"},  # the package's front
     "figures": {"measure"},
     "pytorch": {"corpora", "measure", "users", "figures"},
     "keras": {"corpora", "measure", "users", "figures"},

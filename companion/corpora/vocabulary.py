@@ -69,6 +69,12 @@ class Vocabulary:
         return {word: i for i, word in enumerate(self.words)}
 
     @cached_property
+    def alphabetical(self) -> tuple[list[str], np.ndarray]:
+        """The real words in alphabetical order, and the id of each."""
+        order = sorted(range(len(SPECIAL_TOKENS), len(self)), key=self.words.__getitem__)
+        return [self.words[i] for i in order], np.array(order, dtype=np.int64)
+
+    @cached_property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that change when any word or its place changes."""
         return hashlib.sha256("\n".join(self.words).encode()).hexdigest()[:16]

@@ -42,9 +42,12 @@ def add_rows(
 
     Only what is stored is touched: most words never followed most contexts.
     """
-    chosen = table[rows]
-    within = np.repeat(np.arange(len(rows)), np.diff(chosen.indptr))
-    dense[at[within], chosen.indices] += chosen.data * scale[within]
+    starts = table.indptr[rows]
+    lengths = table.indptr[rows + 1] - starts
+    within = np.repeat(np.arange(len(rows)), lengths)
+    # by hand: SciPy's choice of rows takes longer than all the rest of one word that is typed
+    stored = np.arange(len(within)) + (starts - np.cumsum(lengths) + lengths)[within]
+    dense[at[within], table.indices[stored]] += table.data[stored] * scale[within]
 
 
 def log(probability: np.ndarray) -> np.ndarray:

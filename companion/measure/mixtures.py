@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ class Mixture:
         (own, others), states = zip(*read, strict=True)
         return self._mixed(own, others, users), states
 
-    @property
+    @cached_property
     def _parts(self) -> tuple[Stepping, Stepping]:
         return as_stepping(self.model), as_stepping(self.other)
 
@@ -159,7 +160,11 @@ class GrowingWeight:
         history = self.history if history is None else history
         if history is None:
             raise ValueError("the weight grows with a history: call it with one, weight(history)")
-        return self.limit * _growth(_history_tokens(history), self.half)
+        return self.at(_history_tokens(history))
+
+    def at(self, tokens: np.ndarray) -> np.ndarray:
+        """The weight where this many tokens are known of a user, of the same shape."""
+        return self.limit * _growth(np.asarray(tokens), self.half)
 
 
 def choose_growing_weight(
@@ -232,7 +237,7 @@ class Rescaled:
 
     def begin(self, batch: int, users: np.ndarray | None = None) -> Any:
         """The state of the model before any token."""
-        return as_stepping(self.model).begin(batch, users)
+        return self._stepping.begin(batch, users)
 
     def step(
         self, tokens: np.ndarray, state: Any, users: np.ndarray | None = None
@@ -240,8 +245,12 @@ class Rescaled:
         """Read one token per message; log-probabilities ``(batch, word)`` and the new state."""
         if users is None:
             raise ValueError("users must be given: the cache remembers each of them")
-        log_probs, state = as_stepping(self.model).step(tokens, state, users)
+        log_probs, state = self._stepping.step(tokens, state, users)
         return self._rescaled(log_probs, users), state
+
+    @cached_property
+    def _stepping(self) -> Stepping:
+        return as_stepping(self.model)
 
     def _rescaled(self, log_probs: np.ndarray, users: np.ndarray) -> np.ndarray:
         shift = (self.power * self.cache.log_ratio(users)).astype(log_probs.dtype)

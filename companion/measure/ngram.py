@@ -47,6 +47,11 @@ class NGram:
         uniform[[PADDING, BEGIN]] = 0.0
         self._unigrams = (lowest.table.toarray()[0] + lowest.left_over * uniform).astype(np.float32)
 
+    @property
+    def context(self) -> int:
+        """Tokens that it looks at: the ones before that may matter."""
+        return max(1, self.order - 1)
+
     def __repr__(self) -> str:
         return f"NGram(order={self.order}, words={self._size})"
 

@@ -32,11 +32,13 @@ class Network(Stepping, Protocol):
 class Rereading:
     """Any model as one that reads word by word: for each word it reads the message from the start.
 
-    Right for caches and n-grams, which look at a few words only; a network carries its state.
+    Right for caches and n-grams, which look at a few words only; a network carries its state. A
+    model that says in an attribute ``context`` at how many tokens it looks is given no more.
     """
 
     def __init__(self, model: Model) -> None:
         self.model = model
+        self._context = getattr(model, "context", 0)  # all tokens
 
     def begin(self, batch: int, users: np.ndarray | None = None) -> np.ndarray:
         """No token read yet, ``(batch, 0)``."""
@@ -45,8 +47,9 @@ class Rereading:
     def step(
         self, tokens: np.ndarray, state: np.ndarray, users: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Read one token per message; log-probabilities ``(batch, word)`` and all tokens so far."""
+        """Read one token per message; log-probabilities ``(batch, word)`` and what was read."""
         read = np.concatenate([state, np.asarray(tokens, dtype=np.int32)[:, None]], axis=1)
+        read = read[:, -self._context :]
         whose = np.zeros(len(read), dtype=np.int32) if users is None else users
         return np.asarray(self.model(read, whose))[:, -1], read
 
