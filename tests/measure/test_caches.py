@@ -50,7 +50,7 @@ def test_who_is_removed_writes_like_everybody_and_nobody_else_changes(cache, cor
 def test_somebody_new_is_counted_and_then_known(cache):
     corpus = Corpus.from_messages([["a", "b"], ["b"], ["a"]], ["ann", "bo", "ann"])
     grown, stranger = cache(corpus), corpus.n_users + 2
-    with pytest.raises(ValueError, match="is unknown"):
+    with pytest.raises(ValueError, match="outside the users known"):
         grown(np.array([[BEGIN]]), np.array([stranger]))
     before = grown(np.array([[BEGIN]]), np.array([0]))
     grown.add(stranger, np.array([UNKNOWN, UNKNOWN]))
