@@ -22,10 +22,18 @@ from tools import environment
 from .common import FRAMEWORKS, Row
 
 RESULTS = Path(__file__).with_name("results.json")
+TWICE = "training", "bucketing", "suggestion", "personalizing", "generating", "serving"
 BENCHMARKS = [
     *(
         (name, framework)
-        for name in ("training", "bucketing", "suggestion", "personalizing", "generating")
+        for name in (
+            "training",
+            "bucketing",
+            "suggestion",
+            "personalizing",
+            "generating",
+            "serving",
+        )
         for framework in FRAMEWORKS
     ),
     ("importing", None),
