@@ -222,6 +222,7 @@ def _settings(small: bool) -> PersonalizerSettings:
         settings,
         base=replace(settings.base, embedding=16, hidden=16),
         training=replace(settings.training, epochs=2),
+        steps=1,
         rates=(1.0,),
         passes=(1,),
         targets=3000,

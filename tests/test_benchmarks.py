@@ -14,6 +14,7 @@ from benchmarks import (
     importing,
     personalizing,
     run,
+    serving,
     store,
     user_embeddings,
 )
@@ -82,6 +83,12 @@ def test_the_store_is_measured_in_one_call_and_in_many():
     measured = {row.name.split(": ")[1]: row for row in store.rows(small=True)}
     assert {*measured} >= {"written", "read", "deleted", "deleted, one a call"}
     assert 1 < measured["bytes a user"].value < store.BYTES
+
+
+def test_a_personalizer_at_work_is_timed():
+    measured = serving.rows("pytorch", small=True)
+    assert [row.bar for row in measured] == [serving.SUGGEST, serving.LEARN]
+    assert all(row.value > 0 and not row.higher for row in measured)
 
 
 def test_the_sweep_was_measured_with_the_settings_of_today():

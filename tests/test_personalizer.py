@@ -2,10 +2,12 @@
 
 import csv
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import companion
 from companion import Personalizer, measure
 from companion.corpora import logs
 from companion.keeping.files import CorruptedFileError
@@ -18,6 +20,7 @@ FRIENDS = ["yuki", "omar", "lena", "tomas", "aisha", "pedro"]
 TINY = PersonalizerSettings(
     base=BaseModelConfig(embedding=12, hidden=16),
     training=TrainingConfig(epochs=4, learning_rate=2e-2),
+    steps=1,
     rates=(0.4, 1.0),
     passes=(1,),
     targets=3000,
@@ -261,7 +264,8 @@ def test_every_method_can_be_asked_for(method, log, tmp_path):
 
 
 def test_keras_does_the_same(log, tmp_path):
-    keyboard = fitted("user_embedding+cache", "keras", log, replace(TINY, rates=(1.0,)))
+    quick = replace(TINY, rates=(1.0,), training=TrainingConfig(epochs=1, batch_size=64))
+    keyboard = fitted("user_embedding+cache", "keras", log, quick)
     assert FRIENDS[0] in keyboard.suggest(USERS[0], "lunch with ")
     keyboard.learn("new one", "lunch with quentin")
     keyboard.refit()
@@ -271,6 +275,20 @@ def test_keras_does_the_same(log, tmp_path):
     assert again.framework == "keras"
     assert suggestions(again, again.users) == suggestions(keyboard, keyboard.users)
     assert USERS[1].encode() not in content(tmp_path / "saved")
+
+
+def test_the_example_of_the_readme_runs_and_is_short(log, tmp_path, monkeypatch):
+    readme = (Path(companion.__file__).parents[1] / "README.md").read_text("utf-8")
+    example = readme.split("## On your own messages")[1].split("```python\n")[1].split("```")[0]
+    assert len([line for line in example.splitlines() if line]) <= 8
+    defaults = ("cache", "pytorch", TINY, False)
+    monkeypatch.setattr(Personalizer.__init__, "__defaults__", defaults)
+    monkeypatch.chdir(tmp_path)
+    Path("log.csv").write_text(log.read_text().replace(USERS[0], "ana"))
+    exec(example, {})
+    keyboard = Personalizer.load("keyboard/")
+    assert keyboard.suggest("ana", "lunch with yu") == ["yuki"]
+    keyboard.forget("ana")
 
 
 def test_one_user_alone_is_served(tmp_path):

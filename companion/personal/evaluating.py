@@ -158,16 +158,18 @@ def _fitting(
 ) -> tuple[Split, PersonalizerSettings]:
     """As many users and passes as the base network has time for."""
     pilot = replace(data, train=some_of(data.train, PILOT), validation=data.validation.first(1))
-    twice = replace(settings, training=replace(settings.training, epochs=2, patience=2))
+    twice = replace(settings, steps=1, training=replace(settings.training, epochs=2, patience=2))
     _, history = train_base(framework, pilot, twice, progress=False)
     tokens = pilot.train.n_tokens + len(pilot.train)
     a_second = tokens / max(history.seconds[1] - history.seconds[0], 1e-3)
     read = BASE_SHARE * clock.left * a_second  # tokens, over all passes
     passes = int(read / (data.train.n_tokens + len(data.train)))
-    epochs = min(settings.training.epochs, max(passes, FEWEST_PASSES))
-    if epochs < settings.training.epochs:
-        left_out.append(f"passes over the text: {epochs} instead of {settings.training.epochs}")
-        settings = replace(settings, training=replace(settings.training, epochs=epochs))
+    planned = settings.training_on(len(data.train)).epochs
+    epochs = min(planned, max(passes, FEWEST_PASSES))
+    if epochs < planned:
+        left_out.append(f"passes over the text: {epochs} instead of {planned}")
+        training = replace(settings.training, epochs=epochs)
+        settings = replace(settings, steps=1, training=training)
     share = min(1.0, read / epochs / (data.train.n_tokens + len(data.train)))
     if share == 1.0:
         return data, settings

@@ -187,7 +187,8 @@ def train_base(
     model = twin(framework, "base_model").BaseModel(
         len(data.vocabulary), settings.base, seed=settings.seed
     )
-    history = twin(framework, "training").train(model, data, settings.training, progress)
+    training = settings.training_on(len(data.train))
+    history = twin(framework, "training").train(model, data, training, progress)
     model.vocabulary = data.vocabulary
     return PersonalNetwork(framework, "", model), history
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from companion.corpora.tokens import Tokenizer, check_tokenizer
@@ -14,6 +14,7 @@ from companion.users.strategies import ADAPTER, Strategy
 RECOMMENDED, EVERYBODY, CACHE = "recommended", "everybody", "cache"
 NETWORKS = ("user_embedding", "hypernetwork", "adapter")
 METHODS = (EVERYBODY, CACHE, *NETWORKS, *(f"{name}+{CACHE}" for name in NETWORKS))
+MOST_PASSES = 20
 FRAMEWORKS = ("pytorch", "keras")
 Framework = Literal["pytorch", "keras"]
 
@@ -86,6 +87,8 @@ class PersonalizerSettings:
     base : BaseModelConfig
     training : TrainingConfig
         Of the base network. Its seed decides everything else that is drawn, too.
+    steps : int
+        Of that training, at least: over little text more passes are made, up to `MOST_PASSES`.
     user_embedding : UserEmbeddingConfig
     hypernetwork : HypernetworkConfig
     adapter : Strategy
@@ -111,6 +114,7 @@ class PersonalizerSettings:
     order: int = 3
     base: BaseModelConfig = BaseModelConfig()
     training: TrainingConfig = TrainingConfig()
+    steps: int = 1500
     user_embedding: UserEmbeddingConfig = UserEmbeddingConfig(dropout=0.4)
     hypernetwork: HypernetworkConfig = HypernetworkConfig(output="none", dropout=0.4)
     adapter: Strategy = ADAPTER
@@ -119,7 +123,8 @@ class PersonalizerSettings:
     targets: int = 20_000
 
     def __post_init__(self) -> None:
-        least = {"vocabulary_size": 5, "writers": 1, "min_messages": 3, "order": 2, "targets": 1}
+        least = {"vocabulary_size": 5, "writers": 1, "min_messages": 3, "order": 2}
+        least |= {"targets": 1, "steps": 1}
         for name, at_least in least.items():
             object.__setattr__(self, name, check_integer(name, getattr(self, name), at_least))
         if not isinstance(self.lower, bool):
@@ -129,6 +134,12 @@ class PersonalizerSettings:
             check_number("rates", rate, above=0.0)
         for passes in _some("passes", self.passes):
             check_integer("passes", passes, at_least=1)
+
+    def training_on(self, messages: int) -> TrainingConfig:
+        """How the base network is trained on this many messages."""
+        passes = -(-self.steps * self.training.batch_size // max(messages, 1))
+        epochs = max(self.training.epochs, min(passes, MOST_PASSES))
+        return replace(self.training, epochs=epochs)
 
     @property
     def seed(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from heapq import nlargest
 
 import numpy as np
 import regex
@@ -59,7 +60,8 @@ def best_words(
     log_probs = keyboard.log_probs(read)
     shared = keyboard.suggest(read, prefix, k + _placeholders(vocabulary, prefix))
     found = [(float(log_probs[vocabulary.id(word)]), word) for word in shared]
-    found += [(float(log_probs[UNKNOWN] + np.log(share)), word) for word, share in own]
+    likeliest = nlargest(k, own, key=lambda one: one[1])
+    found += [(float(log_probs[UNKNOWN] + np.log(share)), word) for word, share in likeliest]
     found.sort(key=lambda one: -one[0])  # of equal ones, the shared word stays first
     return [word for _, word in found if not _is_placeholder(word)][:k]
 
