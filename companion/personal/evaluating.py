@@ -22,7 +22,7 @@ from .study import Candidate, Study
 from .texts import prepared
 
 TRIED = ("cache", "user_embedding+cache", "hypernetwork+cache", "adapter+cache")  # cheapest first
-COST = {"user_embedding": 1.5, "hypernetwork": 3.0, "adapter": 3.0}  # of a pass, in base passes
+COST = {"user_embedding": 1.2, "hypernetwork": 1.8, "adapter": 1.5}  # of a pass, in base passes
 BASE_SHARE = 0.35  # of the time, for the base network
 FEWEST_PASSES = 3  # over the text, below which users are left out rather than passes
 PILOT = 20_000  # tokens on which the speed is measured
@@ -191,7 +191,7 @@ def _effort(
         return settings
     everybody = study.candidate(Method())
     judging = everybody.seconds + study.seconds_to_score
-    a_pass = COST[method.network] * study.seconds / max(len(study.history.training), 1)
+    a_pass = COST[method.network] * study.history.seconds[-1] / len(study.history.seconds)
     middle = sorted(settings.rates)[len(settings.rates) // 2]
     lower = min(settings.rates[0], middle)
     first = settings.passes[:1]

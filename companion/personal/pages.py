@@ -13,7 +13,7 @@ from companion.keeping import files
 from .evaluating import Evaluation
 
 TEMPLATES = Path(__file__).parent / "templates"
-WIDTH, ROW, LEFT = 640, 34, 230  # of a picture, in its own units
+WIDTH, ROW, RIGHT = 420, 50, 60  # of a picture, in its own units: readable on a phone, too
 HURT_SHOWN = 20
 
 
@@ -74,19 +74,16 @@ def bars(table: pd.DataFrame) -> dict[str, object]:
     least, most = min(0.0, np.nanmin(ends, initial=0.0)), max(1e-3, np.nanmax(ends, initial=0.0))
 
     def place(value: float) -> float:
-        return round(LEFT + (value - least) / (most - least) * (WIDTH - LEFT - 70), 1)
+        return round(4 + float(value - least) / (most - least) * (WIDTH - RIGHT - 8), 1)
 
     rows = []
     for i, (name, (gain, low, high)) in enumerate(zip(table.index, ends, strict=True)):
         interval = None if np.isnan(low) else (place(low), place(high))
-        shown = f"{gain:+.3f}"
-        rows.append(
-            {"name": name, "y": ROW * i + ROW / 2, "x": place(gain), "interval": interval,
-             "shown": shown}
-        )  # fmt: skip
+        row = {"name": name, "y": ROW * i, "x": place(gain), "interval": interval}
+        rows.append({**row, "shown": f"{gain:+.3f}"})
     told = "; ".join(f"{row['name']}: {row['shown']}" for row in rows)
-    return {"rows": rows, "zero": place(0.0), "height": ROW * len(rows), "width": WIDTH,
-            "left": LEFT, "told": told}  # fmt: skip
+    height = ROW * len(rows)
+    return {"rows": rows, "zero": place(0.0), "height": height, "width": WIDTH, "told": told}
 
 
 __all__ = ["bars", "page", "write"]
