@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from companion.measure import Model, Network
-from companion.users import PersonalStates
 
 from .counting import Counts, Numbers
 from .networks import PersonalNetwork, Trial
@@ -119,12 +118,6 @@ class Kept:
         self.network.rename(vocabulary)
         self._count()
         self.stale = False
-
-    def state_of(self, user: int) -> PersonalStates | None:
-        """The network's state of one user, where there is one."""
-        if self.network.states is None or user not in self.network.known_users:
-            return None
-        return self.network.states.of([user])
 
     def _count(self) -> None:
         """The n-gram and all caches, from the text that is kept."""
