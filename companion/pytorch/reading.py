@@ -118,10 +118,8 @@ class MemoryNetwork(BaseModel):
         hidden = self.recurrent(self.dropout(self.embedding(inputs)))[0][inside]
         arrays = (text.targets, text.message, text.history, text.lengths)
         targets, message, history, lengths = map(self._tensor, arrays)
-        bounds = text.bounds.tolist()
-        asked = self.asked(hidden)
-        keys = asked[:, :-1]
-        return Read(hidden, asked, keys, targets, message, history, lengths, bounds)
+        asked, bounds = self.asked(hidden), text.bounds.tolist()
+        return Read(hidden, asked, asked[:, :-1], targets, message, history, lengths, bounds)
 
     def log_likelihood(self, said: Read, known: Read) -> Tensor:
         """Log-probability of each word said, where so much is known, ``(positions,)``.
@@ -140,20 +138,15 @@ class MemoryNetwork(BaseModel):
             for each in self._recalled(said, known, left_out)
         )
         found = log_prob(self.words(said.hidden, film, bias), said.targets)
-        return self._pointed(found, said, known, left_out) if self.points else found
+        return self._pointed(found, said, known, left_out) if self.reading.points else found
 
     def guided_likelihood(self, hidden: Tensor, vectors: Tensor, targets: Tensor) -> Tensor:
         """Log-probability of each target by the side that reads vectors, ``(positions,)``."""
         return log_prob(self.guided(hidden, vectors), targets)
 
     def asked(self, hidden: Tensor) -> Tensor:
-        """What states ask of a memory, ``(..., key + 1)``: a key, and their trust in themselves.
-
-        Nothing, where nobody looks at keys: a single zero.
-        """
-        if self.reading.keeps_keys:
-            return self.ask(hidden)
-        return hidden.new_zeros(*hidden.shape[:-1], 1)
+        """What states ask of a memory: a key, and their trust in themselves, ``(..., key + 1)``."""
+        return self.ask(hidden) if self.reading.keeps_keys else torch.zeros_like(hidden[..., :1])
 
     def values(self, keys: Tensor, tokens: Tensor) -> Tensor:
         """What is pooled of each remembered position, ``(positions, size)``."""
@@ -204,11 +197,6 @@ class MemoryNetwork(BaseModel):
         share = self.reading.share
         return torch.logaddexp(memory + math.log1p(-share), vector + math.log(share))
 
-    @property
-    def points(self) -> bool:
-        """Whether there is a pointer."""
-        return "pointer" in self.reading.ways
-
     def summed(self, memory: Memory, before: Sums | None = None) -> Sums:
         """Sums over a memory, and over what came before it: they cost what `memory` is long."""
         keys = self._tensor(memory.keys).to(self.output.bias.dtype)
@@ -252,7 +240,7 @@ class MemoryNetwork(BaseModel):
             read = functional.linear(read, self.projection.weight)
         logits = functional.linear(read, self.output.weight, opened.bias)
         sums = opened.sums
-        if self.points and len(sums.tokens):
+        if self.reading.points and len(sums.tokens):
             near = self.nearness(self.ask(hidden), sums.keys, sums.squares)
             found = logits.softmax(-1).index_add_(1, sums.tokens, near).add_(TINY).log_()
             found -= near.sum(1, keepdim=True).log1p_()
@@ -265,8 +253,7 @@ class MemoryNetwork(BaseModel):
     def attended(self, hidden: Tensor, opened: Opened) -> Tensor:
         """Shares of the memory's prediction, ``(positions, remembered + 1)``; its own is last."""
         near = self.nearness(self.ask(hidden), opened.sums.keys, opened.sums.squares)
-        weights = functional.pad(near, (0, 1), value=1.0)
-        return weights / weights.sum(1, keepdim=True)
+        return functional.pad(near, (0, 1), value=1.0) / (1 + near.sum(1, keepdim=True))
 
     def _recalled(
         self, said: Read, known: Read, left_out: bool
@@ -277,9 +264,8 @@ class MemoryNetwork(BaseModel):
 
         def of_others(own: Tensor) -> Tensor:
             """Sums over the history of each message said, from those of each message known."""
-            whole = own.new_zeros(histories, *own.shape[1:]).index_add(0, known.history, own)
-            whole = whole[said.history]
-            return whole - own if left_out else whole
+            summed = own.new_zeros(histories, *own.shape[1:]).index_add(0, known.history, own)
+            return summed[said.history] - own if left_out else summed[said.history]
 
         if "pooled" in ways:
             values = self.values(known.keys, known.targets)
@@ -319,15 +305,10 @@ class MemoryNetwork(BaseModel):
             self.ask = nn.Linear(hidden, reading.key + 1)
         if "pooled" in reading.ways:
             size = reading.size
-            self.value = nn.Sequential(
-                nn.Linear(reading.key + config.embedding, size),
-                nn.Tanh(),
-                nn.Linear(size, size),
-                nn.Tanh(),
-            )
-            self.pool = nn.Sequential(
-                nn.Linear(size + 1, size), nn.Tanh(), nn.Dropout(reading.dropout)
-            )
+            first, second = nn.Linear(reading.key + config.embedding, size), nn.Linear(size, size)
+            self.value = nn.Sequential(first, nn.Tanh(), second, nn.Tanh())
+            made = nn.Linear(size + 1, size)  # the mean, and how much it is the mean of
+            self.pool = nn.Sequential(made, nn.Tanh(), nn.Dropout(reading.dropout))
             self.film = nn.Linear(size, 2 * hidden, bias=False)
             self.guide_bias = nn.Linear(size, self.vocabulary_size, bias=False)
         if "counts" in reading.ways:
@@ -351,10 +332,9 @@ class MemoryNetwork(BaseModel):
         for name in STILL:
             if hasattr(self, name):
                 nn.init.zeros_(self.get_parameter(f"{name}.weight"))
-        firsts = {"count_weight": FIRST_COUNT_WEIGHT, "count_scale": 0.0}
-        for name, first in firsts.items():
-            if hasattr(self, name):
-                nn.init.constant_(self.get_parameter(name), first)
+        if "counts" in self.reading.ways:
+            nn.init.constant_(self.count_weight, FIRST_COUNT_WEIGHT)
+            nn.init.zeros_(self.count_scale)
 
 
 def squares_of(keys: Tensor) -> Tensor:

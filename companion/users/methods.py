@@ -284,6 +284,11 @@ class UserMemoryConfig:
             raise ValueError(f"cut must be at most 1, not {self.cut!r}")
 
     @property
+    def points(self) -> bool:
+        """Whether there is a pointer."""
+        return "pointer" in self.ways
+
+    @property
     def keeps_keys(self) -> bool:
         """Whether anything is kept of a position besides its word."""
         return not {"pooled", "pointer"}.isdisjoint(self.ways)
