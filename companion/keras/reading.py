@@ -167,7 +167,7 @@ class MemoryNetwork(BaseModel):
             for each in self._recalled(said, known, left_out)
         )
         found = log_prob(self.words(said.hidden, film, bias), said.targets)
-        return self._pointed(found, said, known, left_out) if self.points else found
+        return self._pointed(found, said, known, left_out) if self.reading.points else found
 
     def guided_likelihood(
         self, hidden: tf.Tensor, vectors: tf.Tensor, targets: tf.Tensor
@@ -176,13 +176,9 @@ class MemoryNetwork(BaseModel):
         return log_prob(self.guided(hidden, vectors), targets)
 
     def asked(self, hidden: tf.Tensor) -> tf.Tensor:
-        """What states ask of a memory, ``(..., key + 1)``: a key, and their trust in themselves.
-
-        Nothing, where nobody looks at keys: a single zero.
-        """
-        if self.reading.keeps_keys:
-            return self.readers["ask"](hidden)
-        return ops.zeros_like(hidden[..., :1])
+        """What states ask of a memory: a key, and their trust in themselves, ``(..., key + 1)``."""
+        asks = self.reading.keeps_keys
+        return self.readers["ask"](hidden) if asks else ops.zeros_like(hidden[..., :1])
 
     def values(self, keys: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
         """What is pooled of each remembered position, ``(positions, size)``."""
@@ -237,11 +233,6 @@ class MemoryNetwork(BaseModel):
         share = self.reading.share
         return ops.logaddexp(memory + math.log1p(-share), vector + math.log(share))
 
-    @property
-    def points(self) -> bool:
-        """Whether there is a pointer."""
-        return "pointer" in self.reading.ways
-
     def summed(self, memory: Memory, before: Sums | None = None) -> Sums:
         """Sums over a memory, and over what came before it: they cost what `memory` is long."""
         keys, tokens = memory.keys.astype(np.float32), memory.tokens.astype(np.int64)
@@ -261,7 +252,7 @@ class MemoryNetwork(BaseModel):
         Dropout has no part in it.
         """
         logits = self._logits(hidden * opened.scale + opened.shift) + opened.bias
-        if self.points:
+        if self.reading.points:
             near = self.nearness(self.asked(hidden), opened.sums.keys, opened.sums.squares)
             by_word = _grouped(ops.transpose(near), opened.sums.tokens, self.vocabulary_size)
             found = ops.log(ops.softmax(logits) + ops.transpose(by_word) + TINY)
@@ -276,7 +267,7 @@ class MemoryNetwork(BaseModel):
         """Shares of the memory's prediction, ``(positions, remembered + 1)``; its own is last."""
         near = self.nearness(self.asked(hidden), opened.sums.keys, opened.sums.squares)
         weights = ops.pad(near, ((0, 0), (0, 1)), constant_values=1.0)
-        return weights / ops.sum(weights, axis=1, keepdims=True)
+        return weights / (1 + ops.sum(near, axis=1, keepdims=True))
 
     # Compiled here and not in UserMemory: with_memories gives many of those on one network
 
@@ -371,8 +362,8 @@ class MemoryNetwork(BaseModel):
 
         def of_others(own: tf.Tensor) -> tf.Tensor:
             """Sums over the history of each message said, from those of each message known."""
-            whole = tf.gather(_grouped(own, known.history, histories), said.history)
-            return whole - own if left_out else whole
+            summed = tf.gather(_grouped(own, known.history, histories), said.history)
+            return summed - own if left_out else summed
 
         if "pooled" in self.reading.ways:
             values = self.values(known.keys, known.targets)
@@ -429,12 +420,8 @@ class MemoryNetwork(BaseModel):
             layers = [(name, reader)]
             if isinstance(reader, keras.Sequential):
                 layers = [(f"{name}/{place}", layer) for place, layer in enumerate(reader.layers)]
-            named |= {
-                f"{path}/{w.name}": w
-                for path, layer in layers
-                for w in layer.weights
-                if w.trainable
-            }
+            for path, layer in layers:
+                named |= {f"{path}/{w.name}": w for w in layer.trainable_weights}
         return named | self.numbers
 
 

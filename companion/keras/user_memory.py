@@ -132,7 +132,7 @@ class UserMemory(keras.Model):
         TypeError, ValueError
             As in :meth:`log_probs`, and if the network has no pointer.
         """
-        if "pointer" not in self.network.reading.ways:
+        if not self.network.reading.points:
             raise ValueError(f"the network reads {self.network.reading.ways}: it has no pointer")
         ids = self.network._tokens(np.asarray(tokens)[None], ndim=2)
         (opened,) = self._opened_for(np.array([user]), 1)

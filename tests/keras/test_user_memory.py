@@ -3,10 +3,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from companion.keras import base_model, user_memory
+from companion.keras import base_model, practice, user_memory
 from companion.keras.reading import arrays_of
 from tests.user_memory import *  # noqa: F403  the tests that both twins must pass
-from tests.user_memory import TOKENS, WHO, remembering
+from tests.user_memory import DATA, SHORT, TOKENS, WHO, network, remembering
 
 
 def stir(network, scale):
@@ -88,3 +88,17 @@ def test_few_traces_serve_all_users_and_lengths(twin):
             model.log_probs(TOKENS, WHO)
     for traced in (model.network._prediction, model.network._summed):
         assert traced.experimental_get_tracing_count() <= 4
+
+
+@pytest.mark.parametrize(("embedding", "kinds"), [(0, 1), (4, 2)])
+def test_a_step_is_traced_once_for_all_batches_and_epochs(twin, monkeypatch, embedding, kinds):
+    traces, learn = [], practice.Learner._learn
+    monkeypatch.setattr(
+        practice.Learner,
+        "_learn",
+        lambda learner, *told: traces.append(told) or learn(learner, *told),
+    )
+    learner = practice.Learner(network(twin, embedding=embedding), len(DATA.known_users), 0)
+    history = practice.train(learner, DATA, SHORT, progress=False)
+    assert len(history.validation) == SHORT.epochs
+    assert len(traces) == kinds
