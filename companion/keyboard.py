@@ -5,24 +5,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from companion.corpora.vocabulary import BEGIN, SPECIAL_TOKENS, UNKNOWN, Vocabulary
+from companion.measure.stepping import Stepping
 from companion.settings import check_integer
-
-
-class Stepping(Protocol):
-    """A model that reads one token at a time."""
-
-    def begin(self, batch: int, users: np.ndarray | None = None) -> Any:
-        """The state before any token of a message by these users."""
-
-    def step(
-        self, tokens: np.ndarray, state: Any, users: np.ndarray | None = None
-    ) -> tuple[np.ndarray, Any]:
-        """Read one token per message; log-probabilities ``(batch, word)`` and the new state."""
 
 
 class _Read(NamedTuple):

@@ -15,7 +15,7 @@ ALLOWED = {  # what each place may import besides the ground; the ground itself 
     "corpora": set(),
     "measure": {"corpora"},
     "users": {"corpora"},
-    "keyboard": {"corpora"},
+    "keyboard": {"corpora", "measure"},
     "figures": {"measure"},
     "pytorch": {"corpora", "measure", "users", "figures"},
     "keras": {"corpora", "measure", "users", "figures"},

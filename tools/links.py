@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -52,6 +53,11 @@ def check_toc(root: Path) -> list[str]:
 
 def glued(path: Path) -> dict[str, str]:
     """Return what a notebook's stored outputs glue: name to text."""
+    return _glued(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _glued(path: Path, changed: int) -> dict[str, str]:
     found = {}
     for cell in nbformat.read(path, as_version=4).cells:
         for output in cell.get("outputs", []):

@@ -77,6 +77,7 @@ def _parser() -> MarkdownIt:
     return create_md_parser(MdParserConfig(enable_extensions=enabled), RendererHTML)
 
 
+@cache
 def parse(source: str) -> Page:
     """Read one piece of Markdown, directives inside directives included."""
     page = Page(source)

@@ -8,7 +8,7 @@ from .batches import epoch_batches
 from .corpus import Corpus, Split, at_least, split
 from .generator import Truth, best_learner, messages, sitting
 from .reading import chat, logs, shakespeare
-from .tokens import tokenize
+from .tokens import characters, tokenize
 from .vocabulary import BEGIN, END, PADDING, UNKNOWN, Vocabulary
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Vocabulary",
     "at_least",
     "best_learner",
+    "characters",
     "chat",
     "epoch_batches",
     "logs",

@@ -44,7 +44,7 @@ from .base_model import BaseModel, rows_among
 from .conditioned import Batch, ConditionedNetwork
 
 Embedding = TypeVar("Embedding", bound="UserEmbedding")
-FITTING_BATCH = 256
+FITTING_BATCH = 64
 FITTING_EPSILON = 1e-8  # the default of Adam in PyTorch
 
 

@@ -33,6 +33,7 @@ from .statistics import (
     top3,
     worst_decile,
 )
+from .stepping import Network, Stepping
 from .tables import by_history, compare, readable
 
 __all__ = [
@@ -42,6 +43,8 @@ __all__ = [
     "Interval",
     "Model",
     "NGram",
+    "Network",
+    "Stepping",
     "UnigramCache",
     "baselines",
     "bounds",

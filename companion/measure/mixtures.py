@@ -1,9 +1,10 @@
-"""A model combined with what a cache knows of the user, and how much of each is best."""
+"""Models combined with each other and with what a cache knows of the user; how much is best."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -14,17 +15,22 @@ from companion.settings import check_number
 from .caches import UnigramCache
 from .counts import known_users, log
 from .scores import Model, predictions, target_log_probs, targets_of
+from .stepping import Network, Stepping, as_model, as_stepping
 
 MOST_POWER = 3
 ROUNDING = 1e-6  # nats per token
 
 
-def mix(model: Model, other: Model, weight: float | np.ndarray | GrowingWeight) -> Model:
+def mix(
+    model: Model | Network, other: Model | Network, weight: float | np.ndarray | GrowingWeight
+) -> Mixture:
     """A model whose probabilities are ``(1 - weight) * model + weight * other``.
+
+    It can be judged, mixed again, and typed with in a :class:`companion.keyboard.Keyboard`.
 
     Parameters
     ----------
-    model, other : Model
+    model, other : Model or Network
     weight : float, np.ndarray or GrowingWeight
         The share of `other`, from 0 to 1; or one for each user id, ``(n_users,)``: the mixture then
         refuses any other user. A :class:`GrowingWeight` as :func:`choose_growing_weight` gives it
@@ -35,23 +41,60 @@ def mix(model: Model, other: Model, weight: float | np.ndarray | GrowingWeight) 
     weights = np.asarray(weight, dtype=float)
     if weights.ndim > 1 or not ((weights >= 0) & (weights <= 1)).all():
         raise ValueError(f"weight must lie in 0 to 1 (one, or one for each user), not {weight}")
+    return Mixture(model, other, weights)
 
-    def own_share(users: np.ndarray) -> np.ndarray:
-        own = weights[known_users(users, len(weights))]
-        return own.astype(np.float32)[:, None, None]  # (message, 1, 1)
 
-    def mixture(tokens: np.ndarray, users: np.ndarray) -> np.ndarray:
-        share = own_share(users) if weights.ndim else float(weights)
-        probability, others = np.exp(model(tokens, users)), np.exp(other(tokens, users))
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """What :func:`mix` gives: two models in given shares, a text at a time or word by word."""
+
+    model: Model | Network
+    other: Model | Network
+    weights: np.ndarray
+
+    def __call__(self, tokens: np.ndarray, users: np.ndarray) -> np.ndarray:
+        """Log-probabilities of the next token, ``(message, step, word)``."""
+        own, others = (as_model(part)(tokens, users) for part in (self.model, self.other))
+        return self._mixed(own, others, users)
+
+    def begin(self, batch: int, users: np.ndarray | None = None) -> Any:
+        """The states of both parts before any token."""
+        return tuple(part.begin(batch, users) for part in self._parts)
+
+    def step(
+        self, tokens: np.ndarray, state: Any, users: np.ndarray | None = None
+    ) -> tuple[np.ndarray, Any]:
+        """Read one token per message; log-probabilities ``(batch, word)`` and the new states."""
+        read = [
+            part.step(tokens, before, users)
+            for part, before in zip(self._parts, state, strict=True)
+        ]
+        (own, others), states = zip(*read, strict=True)
+        return self._mixed(own, others, users), states
+
+    @property
+    def _parts(self) -> tuple[Stepping, Stepping]:
+        return as_stepping(self.model), as_stepping(self.other)
+
+    def _mixed(self, own: np.ndarray, others: np.ndarray, users: np.ndarray | None) -> np.ndarray:
+        probability, others = np.exp(own), np.exp(others)
+        share = self._share(users, probability.ndim)
         probability *= 1 - share  # in place: fresh memory costs as much as the arithmetic
         others *= share
         probability += others
         return log(probability)
 
-    return mixture
+    def _share(self, users: np.ndarray | None, ndim: int) -> float | np.ndarray:
+        """The share of `other` in each message, of as many dimensions as the probabilities."""
+        if not self.weights.ndim:
+            return float(self.weights)
+        if users is None:
+            raise ValueError("users must be given: the weight of this mixture differs by user")
+        own = self.weights[known_users(users, len(self.weights))].astype(np.float32)
+        return own.reshape(-1, *(1,) * (ndim - 1))
 
 
-def choose_weight(model: Model, other: Model, validation: Corpus) -> float:
+def choose_weight(model: Model | Network, other: Model | Network, validation: Corpus) -> float:
     """The weight of :func:`mix` with the lowest loss on `validation`.
 
     The likelihood is concave in the weight, so the optimum found is the only one.
@@ -119,13 +162,13 @@ class GrowingWeight:
 
 
 def choose_growing_weight(
-    model: Model, other: Model, validation: Corpus, history: Corpus
+    model: Model | Network, other: Model | Network, validation: Corpus, history: Corpus
 ) -> GrowingWeight:
     """The :class:`GrowingWeight` with the lowest loss on `validation`.
 
     Parameters
     ----------
-    model, other : Model
+    model, other : Model or Network
     validation : Corpus
     history : Corpus
         What `other` knows of each user, the same users as in `validation`.
@@ -150,7 +193,7 @@ def choose_growing_weight(
     return GrowingWeight(limits[i], float(halves[i]), history)
 
 
-def rescale(model: Model, cache: UnigramCache, power: float = 0.75) -> Model:
+def rescale(model: Model | Network, cache: UnigramCache, power: float = 0.75) -> Rescaled:
     """A model whose words are made likelier where this user writes them more than others do.
 
     ``p(word) ~ model(word) * (cache(word | user) / cache(word | everybody)) ** power``: unigram
@@ -159,7 +202,7 @@ def rescale(model: Model, cache: UnigramCache, power: float = 0.75) -> Model:
 
     Parameters
     ----------
-    model : Model
+    model : Model or Network
     cache : UnigramCache
     power : float
         0 leaves the model as it is; 1 takes the cache at its word; 3 is the most allowed.
@@ -171,19 +214,43 @@ def rescale(model: Model, cache: UnigramCache, power: float = 0.75) -> Model:
     """
     if not 0 <= power <= MOST_POWER:
         raise ValueError(f"power must lie in 0 to {MOST_POWER}, not {power}")
+    return Rescaled(model, cache, power)
 
-    def rescaled(tokens: np.ndarray, users: np.ndarray) -> np.ndarray:
-        log_probs = np.asarray(model(tokens, users))
-        shift = power * cache.log_ratio(users)[:, None, :]  # (message, 1, word)
-        log_probs = log_probs + shift.astype(log_probs.dtype)
+
+@dataclass(frozen=True, eq=False)
+class Rescaled:
+    """What :func:`rescale` gives: a text at a time or word by word."""
+
+    model: Model | Network
+    cache: UnigramCache
+    power: float
+
+    def __call__(self, tokens: np.ndarray, users: np.ndarray) -> np.ndarray:
+        """Log-probabilities of the next token, ``(message, step, word)``."""
+        return self._rescaled(np.asarray(as_model(self.model)(tokens, users)), users)
+
+    def begin(self, batch: int, users: np.ndarray | None = None) -> Any:
+        """The state of the model before any token."""
+        return as_stepping(self.model).begin(batch, users)
+
+    def step(
+        self, tokens: np.ndarray, state: Any, users: np.ndarray | None = None
+    ) -> tuple[np.ndarray, Any]:
+        """Read one token per message; log-probabilities ``(batch, word)`` and the new state."""
+        if users is None:
+            raise ValueError("users must be given: the cache remembers each of them")
+        log_probs, state = as_stepping(self.model).step(tokens, state, users)
+        return self._rescaled(log_probs, users), state
+
+    def _rescaled(self, log_probs: np.ndarray, users: np.ndarray) -> np.ndarray:
+        shift = (self.power * self.cache.log_ratio(users)).astype(log_probs.dtype)
+        log_probs = log_probs + shift.reshape(len(shift), *(1,) * (log_probs.ndim - 2), -1)
         # a smoothed cache and a bounded power: the shift is too small for an overflow
         log_probs -= np.log(np.exp(log_probs).sum(axis=-1, keepdims=True))
         return log_probs
 
-    return rescaled
 
-
-def choose_power(model: Model, cache: UnigramCache, validation: Corpus) -> float:
+def choose_power(model: Model | Network, cache: UnigramCache, validation: Corpus) -> float:
     """The power of :func:`rescale`, from 0 to 1.5, with the lowest loss on `validation`.
 
     0 where no power lowers the loss, as with a cache that knows nothing of these users.
@@ -193,7 +260,7 @@ def choose_power(model: Model, cache: UnigramCache, validation: Corpus) -> float
     """
     powers, losses = np.linspace(0, 1.5, 11), np.zeros(11)
     targets = targets_of(validation)
-    for places, log_probs in predictions(model, validation):
+    for places, log_probs in predictions(as_model(model), validation):
         users, row = np.unique(targets["user"][places], return_inverse=True)
         ratio, own = cache.log_ratio(users), targets["token"][places]  # (users, words), (targets,)
         fit = log_probs[np.arange(len(own)), own].sum(dtype=float)
@@ -209,8 +276,11 @@ def choose_power(model: Model, cache: UnigramCache, validation: Corpus) -> float
     return float(np.clip(curve.deriv().roots()[0].real, 0, powers[-1]))
 
 
-def _probabilities(model: Model, other: Model, text: Corpus) -> tuple[np.ndarray, np.ndarray]:
-    return np.exp(target_log_probs(model, text)), np.exp(target_log_probs(other, text))
+def _probabilities(
+    model: Model | Network, other: Model | Network, text: Corpus
+) -> tuple[np.ndarray, np.ndarray]:
+    own, others = (target_log_probs(as_model(part), text) for part in (model, other))
+    return np.exp(own), np.exp(others)
 
 
 def _mixed_loss(weights: np.ndarray, own: np.ndarray, others: np.ndarray) -> float:

@@ -112,7 +112,7 @@ def summed(targets: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns).groupby("user").sum()
 
 
-def remembered(model: Model) -> Model:
+def remembered(model: Model) -> Remembered:
     """The same model, which computes each batch once: for one that is asked again and again.
 
     Chosen weights, mixtures, controls and scores of the same text all ask for the same predictions.
@@ -124,16 +124,23 @@ def remembered(model: Model) -> Model:
     model : Model
         It must answer the same whenever it is asked: no network that is still being trained.
     """
-    known: dict[tuple[object, ...], np.ndarray] = {}
+    return Remembered(model)
 
-    def recall(tokens: np.ndarray, users: np.ndarray) -> np.ndarray:
+
+class Remembered:
+    """What :func:`remembered` gives."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._known: dict[tuple[object, ...], np.ndarray] = {}
+
+    def __call__(self, tokens: np.ndarray, users: np.ndarray) -> np.ndarray:
+        """Log-probabilities of the next token, ``(message, step, word)``; not to be written to."""
         key = tokens.shape, tokens.tobytes(), users.tobytes()
-        if key not in known:
-            known[key] = np.array(model(tokens, users), dtype=np.float32)
-            known[key].flags.writeable = False
-        return known[key]
-
-    return recall
+        if key not in self._known:
+            self._known[key] = np.array(self.model(tokens, users), dtype=np.float32)
+            self._known[key].flags.writeable = False
+        return self._known[key]
 
 
 def targets_of(corpus: Corpus) -> dict[str, np.ndarray]:

@@ -46,7 +46,7 @@ from .conditioned import ConditionedNetwork
 from .training import evaluating
 
 Embedding = TypeVar("Embedding", bound="UserEmbedding")
-FITTING_BATCH = 256
+FITTING_BATCH = 64
 
 
 class UserEmbedding(nn.Module):
