@@ -19,6 +19,7 @@ from .base_model import BaseModel
 READERS = {"key", "value", "pool", "film", "trust", "vector_film", "vector_bias", "gate"}
 STILL = ("film", "vector_film", "vector_bias", "gate")  # start at zero, to change nothing at first
 TRUST = 32  # units of the network that says how much it trusts itself
+FARTHEST = 50.0  # squared distance: beyond, numbers become so small that processors slow down
 TINY = 1e-30  # below any probability: what has none keeps a finite logarithm
 
 
@@ -41,6 +42,7 @@ class Opened(NamedTuple):
     tokens: Tensor  # (positions,)
     pooled: Tensor  # (size,): the sum of all values, float64
     counts: Tensor  # (word,)
+    level: Tensor | None  # (positions,)
     film: Tensor | None  # (2 * hidden,)
     bias: Tensor | None  # (word,)
     vector: Tensor | None  # (vector,)
@@ -56,10 +58,10 @@ class MemoryNetwork(BaseModel):
       the last hidden state [1]_, as a user's vector does.
     - *Counts*: ``a_w * log(1 + c_w / s_w)`` is added to the logit of each word, where ``c_w`` says
       how often the user wrote it; ``a`` and ``s`` are learned.
-    - *Pointer* [2]_ [3]_: ``n_i = exp(b - |W h - k_i|^2)`` says how near the present state is to
-      each position, ``o = exp(g(h))`` how much the network trusts itself. A word has the
-      probability ``(sum of n_i where y_i is the word + o * p) / (sum of n_i + o)``, where ``p`` is
-      what the network expects: the more and the nearer the matches, the more they count.
+    - *Pointer* [2]_ [3]_: ``n_i = exp(b - |W h - k_i|^2 - g(h))`` says how near the present state
+      is to each position, in units of how much the network trusts itself. A word has the
+      probability ``(sum of n_i where y_i is the word + p) / (sum of n_i + 1)``, where ``p`` is what
+      the network expects: the more and the nearer the matches, the more they count.
 
     Beside the memory there may be a learned vector of the user, with a prediction of its own from
     the same recurrent layers; a gate ``sigmoid(u h)`` mixes the two.
@@ -141,22 +143,34 @@ class MemoryNetwork(BaseModel):
         """What is added to the logits, ``(rows, word)``, for so many uses of each word."""
         return self.count_weight * torch.log1p(counts * (-self.count_scale).exp())
 
-    def nearness(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """How near states are to remembered positions, ``(queries, positions)``, above 0."""
-        products = torch.addmm(
-            queries.square().sum(-1)[:, None] + keys.square().sum(-1), queries, keys.T, alpha=-2
-        )
-        return (self.level - products.clamp(min=0)).exp()
+    def nearness(
+        self, queries: Tensor, trust: Tensor, keys: Tensor, level: Tensor | None = None
+    ) -> Tensor:
+        """How near states are to remembered positions, ``(queries, positions)``, above 0.
 
-    def own_weight(self, hidden: Tensor) -> Tensor:
-        """How much the network trusts itself, ``(...,)``, in units of nearness."""
-        return self.trust(hidden)[..., 0].exp()
+        Parameters
+        ----------
+        queries, keys : Tensor
+            What :meth:`keys_of` gives for the states, and gave for the positions.
+        trust : Tensor
+            What ``self.trust`` gives for the states, ``(queries, 1)``: its exponential is the unit.
+        level : Tensor, optional
+            What :meth:`level_of` gives for `keys`, where it is known already.
+        """
+        level = self.level_of(keys) if level is None else level
+        exponent = torch.addmm(level, queries, keys.T, alpha=2)
+        exponent = exponent - (trust + queries.square().sum(-1, keepdim=True))
+        return exponent.clamp(min=-FARTHEST).exp()
+
+    def level_of(self, keys: Tensor) -> Tensor:
+        """Exponents of nearness ``(positions,)`` as far as they depend on the keys alone."""
+        return self.level - keys.square().sum(-1)
 
     def words(self, hidden: Tensor, film: Tensor | None, bias: Tensor | None) -> Tensor:
         """Logits ``(positions, word)`` of states ``(positions, hidden)``; a row of `film` each."""
         if film is not None:
             scale, shift = film.chunk(2, dim=-1)
-            hidden = hidden * (1 + scale) + shift
+            hidden = torch.addcmul(hidden + shift, hidden, scale)
         logits = self._logits(hidden)
         return logits if bias is None else logits + bias
 
@@ -178,6 +192,7 @@ class MemoryNetwork(BaseModel):
             tokens=self._tensor(np.zeros(0, np.int64)),
             pooled=self.output.bias.new_zeros(self.reading.size, dtype=torch.float64),
             counts=self.output.bias.new_zeros(self.vocabulary_size),
+            level=None,
             film=None,
             bias=None,
             vector=vector,
@@ -197,15 +212,19 @@ class MemoryNetwork(BaseModel):
             counts = counts + torch.bincount(tokens, minlength=len(counts))
             bias = self.bias_of(counts)
         keys, tokens = torch.cat([before.keys, keys]), torch.cat([before.tokens, tokens])
-        return Opened(keys, tokens, pooled, counts, film, bias, before.vector)
+        level = self.level_of(keys) if "pointer" in self.reading.ways else None
+        return Opened(keys, tokens, pooled, counts, level, film, bias, before.vector)
 
     def predict(self, hidden: Tensor, opened: Opened) -> Tensor:
         """Log-probabilities ``(positions, word)`` of states ``(positions, hidden)`` of one user."""
-        found = self.words(hidden, opened.film, opened.bias).log_softmax(-1)
+        logits = self.words(hidden, opened.film, opened.bias)
         if "pointer" in self.reading.ways and len(opened.tokens):
-            near, own = self.nearness(self.key(hidden), opened.keys), self.own_weight(hidden)
-            summed = (found.exp() * own[:, None]).index_add_(1, opened.tokens, near)
-            found = (summed + TINY).log() - (near.sum(1) + own).log()[:, None]
+            trust = self.trust(hidden)
+            near = self.nearness(self.key(hidden), trust, opened.keys, opened.level)
+            found = logits.softmax(-1).index_add_(1, opened.tokens, near).add_(TINY).log_()
+            found -= near.sum(1, keepdim=True).log1p_()
+        else:
+            found = logits.log_softmax(-1)
         if opened.vector is None:
             return found
         guided = self.guided(hidden, opened.vector).log_softmax(-1)
@@ -213,8 +232,8 @@ class MemoryNetwork(BaseModel):
 
     def attended(self, hidden: Tensor, opened: Opened) -> Tensor:
         """Shares of the memory's prediction, ``(positions, remembered + 1)``; its own is last."""
-        own = self.own_weight(hidden)[:, None]
-        weights = torch.cat([self.nearness(self.key(hidden), opened.keys), own], dim=1)
+        near = self.nearness(self.key(hidden), self.trust(hidden), opened.keys, opened.level)
+        weights = functional.pad(near, (0, 1), value=1.0)
         return weights / weights.sum(1, keepdim=True)
 
     def _recalled(
@@ -244,17 +263,16 @@ class MemoryNetwork(BaseModel):
 
     def _pointed(self, log_probs: Tensor, said: Read, known: Read, left_out: bool) -> Tensor:
         """The network's own log-probabilities of the targets, mixed with what is pointed at."""
-        own, near, right = self.own_weight(said.hidden), [], []
+        trust, near, right = self.trust(said.hidden), [], []
         for history in range(len(said.bounds) - 1):
             here, there = (slice(*each.bounds[history : history + 2]) for each in (said, known))
-            nearness = self.nearness(said.keys[here], known.keys[there])  # (said, known)
+            nearness = self.nearness(said.keys[here], trust[here], known.keys[there])
             if left_out:
                 nearness = nearness * (said.message[here, None] != known.message[there])
             same = said.targets[here, None] == known.targets[there]
             near.append(nearness.sum(1))
             right.append((nearness * same).sum(1))
-        total, match = torch.cat(near), torch.cat(right)
-        return (match + own * log_probs.exp() + TINY).log() - (total + own).log()
+        return (torch.cat(right) + log_probs.exp() + TINY).log() - torch.cat(near).log1p()
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.output.bias.device)

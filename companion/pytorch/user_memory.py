@@ -114,11 +114,12 @@ class UserMemory(nn.Module):
         ``(batch, word)`` and the new state; the old one is not changed.
         """
         ids, (*before, rows) = self.network._tokens(tokens, ndim=1), state
-        with evaluating(self):
+        with evaluating(self.network.dropout):  # no other layer that a step runs has a mode
             after = self.network._advance(self.network.embedding(ids), tuple(before))
             hidden = after[0][-1]  # (batch, hidden)
             found = [self.network.predict(hidden[i : i + 1], row) for i, row in enumerate(rows)]
-            return torch.cat(found).cpu().numpy(), (*after, rows)
+            both = found[0] if len(found) == 1 else torch.cat(found)  # (batch, word)
+            return both.cpu().numpy(), (*after, rows)
 
     def attention(self, tokens: np.ndarray, user: int) -> np.ndarray:
         """Where the pointer looks as a message is read, ``(step, remembered + 1)``.
@@ -201,7 +202,7 @@ class UserMemory(nn.Module):
         opened = self._opened.pop(user, None)
         self.memories = self.memories.with_user(user, after.last(last))
         if opened is not None and (last is None or len(after.tokens) <= last):
-            with evaluating(self):
+            with evaluating(self.network):
                 self._opened[user] = self.network.opened_further(opened, more)
 
     def forget(self, user: int, message: Sequence[int] | np.ndarray) -> None:
@@ -227,11 +228,11 @@ class UserMemory(nn.Module):
 
     def _read_one(self, words: np.ndarray) -> Memory:
         """A memory of one message."""
-        ids = self.network._tokens(np.r_[BEGIN, words][None], ndim=2)
-        with evaluating(self):
+        ids = self.network._tokens(np.insert(words, 0, BEGIN)[None], ndim=2)
+        with evaluating(self.network):
             hidden = self.network.recurrent(self.network.embedding(ids))[0][0]
             keys = self.network.keys_of(hidden).half().cpu().numpy()
-        tokens = kept_memories.as_kept(np.r_[words, END], self.vocabulary_size)
+        tokens = kept_memories.as_kept(np.append(words, END), self.vocabulary_size)
         return Memory(tokens, np.array([len(tokens)], np.int32), keys)
 
     def _opened_for(self, users: np.ndarray | None, messages: int) -> list[Opened]:

@@ -51,8 +51,6 @@ class Memory:
                 f"a memory needs a key for each word and messages of as many words: "
                 f"{len(self.tokens)} words, {len(self.keys)} keys, {self.lengths.sum()} in messages"
             )
-        if not np.isfinite(self.keys).all():
-            raise ValueError("keys of a memory hold numbers that are not finite")
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -309,7 +307,7 @@ def check_message(message: Sequence[int] | np.ndarray, words: int) -> np.ndarray
         If they are no ids of a vocabulary of so many words, or padding or an end is among them.
     """
     ids = check_ids("token", message, words, ndim=1)
-    special = np.isin(ids, [PADDING, END])
+    special = (ids == PADDING) | (ids == END)
     if special.any():
         raise ValueError(f"message holds the special token {ids[special][0]}: give its words only")
     return ids
