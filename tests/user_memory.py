@@ -400,12 +400,16 @@ def test_fitting_needs_an_embedding(twin, model):
         twin.memory.fit(model, NEW)
 
 
-def test_users_without_a_vector_are_read_with_anyones(twin):
-    model = remembering(twin, embedding=4)
-    zeros = model.memories.with_vectors(np.zeros((len(model.known_users), 4)))
-    np.testing.assert_array_equal(
-        model.log_probs(TOKENS, WHO), model.with_memories(zeros).log_probs(TOKENS, WHO)
-    )
+def test_a_vector_has_its_share_and_whoever_has_none_is_read_by_memory_alone(twin):
+    model, half = (remembering(twin, embedding=4, share=share) for share in (1e-9, 0.5))
+    vectors = np.random.default_rng(0).normal(size=(len(model.known_users), 4))
+    told = [each.with_memories(each.memories.with_vectors(vectors)) for each in (model, half)]
+    alone, little, both = (each.log_probs(TOKENS, WHO) for each in (half, *told))
+    np.testing.assert_allclose(little, alone, atol=1e-5)
+    vector = 2 * np.exp(both) - np.exp(alone)
+    np.testing.assert_allclose(vector.sum(-1), 1, atol=1e-4)
+    assert vector.min() > -1e-5
+    assert np.abs(both - alone).max() > 0.01
 
 
 @pytest.mark.parametrize(
@@ -416,6 +420,7 @@ def test_users_without_a_vector_are_read_with_anyones(twin):
         ({"ways": "counts"}, TypeError, "ways must be a tuple"),
         ({"key": 0}, ValueError, "key must be at least 1"),
         ({"embedding": -1}, ValueError, "embedding must be at least 0"),
+        ({"share": 0.0}, ValueError, "share must be above 0"),
         ({"cut": 1.5}, ValueError, "cut must be at most 1"),
         ({"last": 0}, ValueError, "last must be at least 1"),
         ({"leave_out": 1}, TypeError, "leave_out must be True or False"),

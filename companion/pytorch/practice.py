@@ -21,7 +21,7 @@ from companion.users.stacks import own_messages
 from companion.users.states import first_vectors, rows_of
 
 from . import training as training_loop
-from .reading import MemoryNetwork, log_prob
+from .reading import MemoryNetwork, Read
 
 
 class Learner(nn.Module):
@@ -31,14 +31,14 @@ class Learner(nn.Module):
     ----------
     network : MemoryNetwork
     users : int
-        How many, numbered from 0 here; the vector after the last is anyone's.
+        How many, numbered from 0 here.
     seed : int
     """
 
     def __init__(self, network: MemoryNetwork, users: int, seed: int) -> None:
         super().__init__()
         self.network = network
-        vectors = first_vectors(users, network.reading.embedding, seed)
+        vectors = first_vectors(users, network.reading.embedding, seed)[:-1]
         self.vectors = nn.Embedding.from_pretrained(torch.tensor(vectors), freeze=not vectors.size)
         self.vectors.to(network.output.bias.device)
         self.dropout = nn.Dropout(network.reading.dropout)
@@ -50,21 +50,11 @@ class Learner(nn.Module):
 
     @property
     def kept_vectors(self) -> np.ndarray:
-        """The vectors as they are stored, anyone's last, ``(users + 1, size)``."""
+        """The vectors as they are stored, ``(users, size)``."""
         return self.vectors.weight.detach().cpu().numpy().astype(STORED)
 
-    @property
-    def anyone(self) -> np.ndarray:
-        """The vector of whoever has none, ``(size,)``."""
-        return self.vectors.weight.detach().cpu().numpy()[-1]
-
-    def of_rows(self, rows: Tensor) -> Tensor | None:
-        """The vectors of these rows ``(messages,)``, some of them anyone's in training."""
-        if not self.network.reading.embedding:
-            return None
-        if self.training:
-            anyone = torch.rand(len(rows), device=rows.device) < self.network.reading.user_dropout
-            rows = rows.masked_fill(anyone, len(self.vectors.weight) - 1)
+    def of_rows(self, rows: Tensor) -> Tensor:
+        """The vectors of these users ``(positions,)``, with dropout."""
         return self.dropout(self.vectors(rows))
 
 
@@ -120,8 +110,8 @@ class _Batch(NamedTuple):
 
     def loss(self, network: MemoryNetwork, vectors: Tensor) -> Tensor:
         """Summed loss, nats, with these vectors ``(positions, size)``."""
-        guided = log_prob(network.guided(self.hidden, vectors), self.targets)
-        return -network.mixed(self.hidden, self.memory[:, None], guided[:, None]).sum()
+        guided = network.guided_likelihood(self.hidden, vectors, self.targets)
+        return -network.mixed(self.memory, guided).sum()
 
 
 def _read_once(network: MemoryNetwork, corpus: Corpus) -> list[_Batch]:
@@ -155,29 +145,36 @@ class _Histories:
             yield Text.of(self.data.train, batch)
 
     def loss(self, model: Learner, text: Text) -> tuple[Tensor, int]:
-        read = model.network.read(text)
-        vectors = model.of_rows(self._rows(model, text))
-        return -model.network.log_likelihood(read, read, vectors).mean(), len(read.targets)
+        network, read = model.network, model.network.read(text)
+        loss = -network.log_likelihood(read, read).mean()
+        if self.reading.embedding:
+            vectors = model.of_rows(self._rows(text, read))
+            guided = network.guided_likelihood(read.hidden, vectors, read.targets)
+            loss = (loss - guided.mean()) / 2
+        return loss, len(read.targets)
 
     def validate(self, model: Learner) -> float:
         """Loss of the validation text of each user, their training text being remembered."""
-        losses, tokens = [], 0
+        losses, tokens, network = [], 0, model.network
         with training_loop.evaluating(model):
             for histories in together(self.data.train):
                 users = self.data.train.users[[own[0] for own in histories]]
-                known = Text.of(self.data.train, histories)
-                later = Text.of(self.data.validation, own_messages(self.data.validation, users))
-                said = model.network.read(later)
-                vectors = model.of_rows(self._rows(model, later))
-                found = model.network.log_likelihood(said, model.network.read(known), vectors)
+                known = network.read(Text.of(self.data.train, histories))
+                text = Text.of(self.data.validation, own_messages(self.data.validation, users))
+                said = network.read(text)
+                found = network.log_likelihood(said, known)
+                if self.reading.embedding:
+                    vectors = model.of_rows(self._rows(text, said))
+                    guided = network.guided_likelihood(said.hidden, vectors, said.targets)
+                    found = network.mixed(found, guided)
                 losses.append(-found.sum().item())
                 tokens += len(found)
         return sum(losses) / tokens
 
-    def _rows(self, model: Learner, text: Text) -> Tensor:
-        """Rows of the table of vectors for each message."""
-        rows = rows_of(self.data.known_users, text.users)
-        return torch.from_numpy(rows).to(model.vectors.weight.device)
+    def _rows(self, text: Text, read: Read) -> Tensor:
+        """Rows of the table of vectors for each position."""
+        rows = rows_of(self.data.known_users, text.users)[text.message]
+        return torch.from_numpy(rows).to(read.hidden.device)
 
 
 __all__ = ["Learner", "fit", "train"]

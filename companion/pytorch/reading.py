@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +17,8 @@ from companion.users.methods import FIRST_COUNT_WEIGHT, UserMemoryConfig
 
 from .base_model import BaseModel
 
-READERS = {"key", "value", "pool", "film", "trust", "vector_film", "vector_bias", "gate"}
-STILL = ("film", "vector_film", "vector_bias", "gate")  # start at zero, to change nothing at first
+READERS = {"key", "value", "pool", "film", "trust", "vector_film", "vector_bias"}
+STILL = ("film", "vector_film", "vector_bias")  # start at zero, to change nothing at first
 TRUST = 32  # units of the network that says how much it trusts itself
 FARTHEST = 50.0  # squared distance: beyond, numbers become so small that processors slow down
 TINY = 1e-30  # below any probability: what has none keeps a finite logarithm
@@ -42,9 +43,10 @@ class Opened(NamedTuple):
     tokens: Tensor  # (positions,)
     pooled: Tensor  # (size,): the sum of all values, float64
     counts: Tensor  # (word,)
-    level: Tensor | None  # (positions,)
-    film: Tensor | None  # (2 * hidden,)
-    bias: Tensor | None  # (word,)
+    level: Tensor  # (positions,)
+    scale: Tensor  # (hidden,): times the last hidden state
+    shift: Tensor  # (hidden,): added to it
+    bias: Tensor  # (word,): of the output layer
     vector: Tensor | None  # (vector,)
 
 
@@ -64,7 +66,10 @@ class MemoryNetwork(BaseModel):
       the network expects: the more and the nearer the matches, the more they count.
 
     Beside the memory there may be a learned vector of the user, with a prediction of its own from
-    the same recurrent layers; a gate ``sigmoid(u h)`` mixes the two.
+    the same recurrent layers. The two are mixed in fixed shares, and each has its own loss in
+    training: a vector has seen every message that it is trained on, while the memory must do
+    without the one that it predicts. What mixed them by their success there would trust the vector
+    alone.
 
     Parameters
     ----------
@@ -99,7 +104,7 @@ class MemoryNetwork(BaseModel):
         bounds = text.bounds.tolist()
         return Read(hidden, self.keys_of(hidden), targets, message, history, lengths, bounds)
 
-    def log_likelihood(self, said: Read, known: Read, vectors: Tensor | None = None) -> Tensor:
+    def log_likelihood(self, said: Read, known: Read) -> Tensor:
         """Log-probability of each word said, where so much is known, ``(positions,)``.
 
         Parameters
@@ -109,8 +114,6 @@ class MemoryNetwork(BaseModel):
         known : Read
             What is remembered, as many histories. Where it is `said` itself, and the settings do
             not say otherwise, each message is left out of what may be read to predict it.
-        vectors : Tensor, optional
-            Of the user of each message said, ``(messages, vector)``.
         """
         left_out = said is known and self.reading.leave_out
         film, bias = (
@@ -118,12 +121,11 @@ class MemoryNetwork(BaseModel):
             for each in self._recalled(said, known, left_out)
         )
         found = log_prob(self.words(said.hidden, film, bias), said.targets)
-        if "pointer" in self.reading.ways:
-            found = self._pointed(found, said, known, left_out)
-        if vectors is None:
-            return found
-        guided = log_prob(self.guided(said.hidden, vectors[said.message]), said.targets)
-        return self.mixed(said.hidden, found[:, None], guided[:, None])[:, 0]
+        return self._pointed(found, said, known, left_out) if self.points else found
+
+    def guided_likelihood(self, hidden: Tensor, vectors: Tensor, targets: Tensor) -> Tensor:
+        """Log-probability of each target by the side that reads vectors, ``(positions,)``."""
+        return log_prob(self.guided(hidden, vectors), targets)
 
     def keys_of(self, hidden: Tensor) -> Tensor:
         """What the pointer compares, ``(..., key)``, of hidden states ``(..., hidden)``."""
@@ -178,47 +180,64 @@ class MemoryNetwork(BaseModel):
         """Logits ``(positions, word)`` of the side that reads vectors ``(positions, vector)``."""
         return self.words(hidden, self.vector_film(vectors), self.vector_bias(vectors))
 
-    def mixed(self, hidden: Tensor, memory: Tensor, vector: Tensor) -> Tensor:
-        """Log-probabilities of both sides ``(positions, ...)``, mixed position by position."""
-        gate = self.gate(hidden)  # (positions, 1)
-        return torch.logaddexp(
-            functional.logsigmoid(gate) + memory, functional.logsigmoid(-gate) + vector
-        )
+    def mixed(self, memory: Tensor, vector: Tensor) -> Tensor:
+        """Log-probabilities of both sides, mixed."""
+        share = self.reading.share
+        return torch.logaddexp(memory + math.log1p(-share), vector + math.log(share))
 
-    def open(self, memory: Memory, vector: Tensor | None = None) -> Opened:
+    @property
+    def points(self) -> bool:
+        """Whether there is a pointer."""
+        return "pointer" in self.reading.ways
+
+    def open(self, memory: Memory) -> Opened:
         """A user's memory made ready to predict from: one small pass over what is kept."""
-        empty = Opened(
-            keys=self.output.bias.new_zeros(0, memory.keys.shape[1]),
+        vector = None
+        if memory.vector is not None and self.reading.embedding:
+            vector = self._tensor(memory.vector).to(self.output.bias.dtype)
+        bias, hidden = self.output.bias, self.config.hidden
+        nothing = Opened(
+            keys=bias.new_zeros(0, memory.keys.shape[1]),
             tokens=self._tensor(np.zeros(0, np.int64)),
-            pooled=self.output.bias.new_zeros(self.reading.size, dtype=torch.float64),
-            counts=self.output.bias.new_zeros(self.vocabulary_size),
-            level=None,
-            film=None,
-            bias=None,
+            pooled=bias.new_zeros(self.reading.size, dtype=torch.float64),
+            counts=bias.new_zeros(self.vocabulary_size),
+            level=bias.new_zeros(0),
+            scale=bias.new_ones(hidden),
+            shift=bias.new_zeros(hidden),
+            bias=bias,
             vector=vector,
         )
-        return self.opened_further(empty, memory)
+        return self.opened_further(nothing, memory)
 
     def opened_further(self, before: Opened, more: Memory) -> Opened:
         """What was opened before, and these later messages: what it costs depends on them only."""
-        keys = self._tensor(more.keys).to(before.keys.dtype)
-        tokens = self._tensor(more.tokens.astype(np.int64))
-        pooled, counts, film, bias = before.pooled, before.counts, None, None
+        new = self._tensor(more.keys).to(before.keys.dtype)
+        words = self._tensor(more.tokens.astype(np.int64))
+        found = before._replace(
+            keys=torch.cat([before.keys, new]), tokens=torch.cat([before.tokens, words])
+        )
         if "pooled" in self.reading.ways:
-            pooled = pooled + self.values(keys, tokens).double().sum(0)
-            positions = keys.new_tensor([len(before.tokens) + len(tokens)])
-            film = self.film_of(pooled.to(keys.dtype)[None], positions)[0]
+            pooled = before.pooled + self.values(new, words).double().sum(0)
+            positions = new.new_tensor([len(found.tokens)])
+            scale, shift = self.film_of(pooled.to(new.dtype)[None], positions)[0].chunk(2)
+            found = found._replace(pooled=pooled, scale=1 + scale, shift=shift)
         if "counts" in self.reading.ways:
-            counts = counts + torch.bincount(tokens, minlength=len(counts))
-            bias = self.bias_of(counts)
-        keys, tokens = torch.cat([before.keys, keys]), torch.cat([before.tokens, tokens])
-        level = self.level_of(keys) if "pointer" in self.reading.ways else None
-        return Opened(keys, tokens, pooled, counts, level, film, bias, before.vector)
+            counts = before.counts + torch.bincount(words, minlength=len(before.counts))
+            found = found._replace(counts=counts, bias=self.output.bias + self.bias_of(counts))
+        if self.points:
+            found = found._replace(level=torch.cat([before.level, self.level_of(new)]))
+        return found
 
     def predict(self, hidden: Tensor, opened: Opened) -> Tensor:
-        """Log-probabilities ``(positions, word)`` of states ``(positions, hidden)`` of one user."""
-        logits = self.words(hidden, opened.film, opened.bias)
-        if "pointer" in self.reading.ways and len(opened.tokens):
+        """Log-probabilities ``(positions, word)`` of states ``(positions, hidden)`` of one user.
+
+        Dropout has no part in it: what a keyboard waits for takes as few operations as it can.
+        """
+        read = torch.addcmul(opened.shift, hidden, opened.scale)
+        if self.projection is not None:
+            read = functional.linear(read, self.projection.weight)
+        logits = functional.linear(read, self.output.weight, opened.bias)
+        if self.points and len(opened.tokens):
             trust = self.trust(hidden)
             near = self.nearness(self.key(hidden), trust, opened.keys, opened.level)
             found = logits.softmax(-1).index_add_(1, opened.tokens, near).add_(TINY).log_()
@@ -227,8 +246,7 @@ class MemoryNetwork(BaseModel):
             found = logits.log_softmax(-1)
         if opened.vector is None:
             return found
-        guided = self.guided(hidden, opened.vector).log_softmax(-1)
-        return self.mixed(hidden, found, guided)
+        return self.mixed(found, self.guided(hidden, opened.vector).log_softmax(-1))
 
     def attended(self, hidden: Tensor, opened: Opened) -> Tensor:
         """Shares of the memory's prediction, ``(positions, remembered + 1)``; its own is last."""
@@ -298,13 +316,12 @@ class MemoryNetwork(BaseModel):
         if "counts" in reading.ways:
             self.count_weight = nn.Parameter(torch.empty(self.vocabulary_size))
             self.count_scale = nn.Parameter(torch.empty(self.vocabulary_size))
-        if "pointer" in reading.ways:
+        if self.points:
             self.level = nn.Parameter(torch.empty(1))
             self.trust = nn.Sequential(nn.Linear(hidden, TRUST), nn.Tanh(), nn.Linear(TRUST, 1))
         if reading.embedding:
             self.vector_film = nn.Linear(reading.embedding, 2 * hidden, bias=False)
             self.vector_bias = nn.Linear(reading.embedding, self.vocabulary_size, bias=False)
-            self.gate = nn.Linear(hidden, 1)
 
     @torch.no_grad()
     def _initialize(self, generator: torch.Generator) -> None:

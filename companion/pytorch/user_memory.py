@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from companion.checks import check_ids
 from companion.corpora import Corpus, Split, Vocabulary
@@ -46,23 +46,15 @@ class UserMemory(nn.Module):
     network : companion.pytorch.reading.MemoryNetwork
     memories : companion.users.memories.Memories
         Of the users it knows.
-    anyone : np.ndarray, optional
-        The vector of whoever has none, ``(embedding,)``; zeros, if not given.
     """
 
     vocabulary: Vocabulary | None = None
     user_names: tuple[str, ...] | None = None
-    anyone: Tensor
 
-    def __init__(
-        self, network: MemoryNetwork, memories: Memories, anyone: np.ndarray | None = None
-    ) -> None:
+    def __init__(self, network: MemoryNetwork, memories: Memories) -> None:
         super().__init__()
         self.network = network
         self.memories = memories
-        if anyone is None:
-            anyone = np.zeros(network.reading.embedding, np.float32)
-        self.register_buffer("anyone", torch.tensor(anyone, dtype=torch.float32), persistent=False)
         self._opened: dict[int | None, Opened] = {}
 
     @property
@@ -175,9 +167,9 @@ class UserMemory(nn.Module):
             If another network read them.
         """
         memories.check_made_for(fingerprint(self))
-        other = UserMemory(self.network, memories, self.anyone.cpu().numpy()).train(self.training)
+        other = UserMemory(self.network, memories).train(self.training)
         other.vocabulary = self.vocabulary
-        return other.to(self.anyone.device)
+        return other
 
     def remember(self, user: int, message: Sequence[int] | np.ndarray) -> None:
         """Add a message that a user has sent: one pass over it, and it counts from now on.
@@ -196,14 +188,14 @@ class UserMemory(nn.Module):
         """
         user = int(check_ids("user", [user], None, ndim=1)[0])
         words = kept_memories.check_message(message, self.vocabulary_size)
-        more = self._read_one(words)
         before, last = self.memories.of_users.get(user), self.network.reading.last
-        after = more if before is None else before.joined(more)
         opened = self._opened.pop(user, None)
-        self.memories = self.memories.with_user(user, after.last(last))
-        if opened is not None and (last is None or len(after.tokens) <= last):
-            with evaluating(self.network):
+        with evaluating(self.network):
+            more = self._read_one(words)
+            after = more if before is None else before.joined(more)
+            if opened is not None and (last is None or len(after.tokens) <= last):
                 self._opened[user] = self.network.opened_further(opened, more)
+        self.memories = self.memories.with_user(user, after.last(last))
 
     def forget(self, user: int, message: Sequence[int] | np.ndarray) -> None:
         """Take a message out: what is left is the model that never saw it.
@@ -228,11 +220,10 @@ class UserMemory(nn.Module):
 
     def _read_one(self, words: np.ndarray) -> Memory:
         """A memory of one message."""
-        ids = self.network._tokens(np.insert(words, 0, BEGIN)[None], ndim=2)
-        with evaluating(self.network):
-            hidden = self.network.recurrent(self.network.embedding(ids))[0][0]
-            keys = self.network.keys_of(hidden).half().cpu().numpy()
-        tokens = kept_memories.as_kept(np.append(words, END), self.vocabulary_size)
+        ids = self.network._tokens(np.concatenate([[BEGIN], words])[None], ndim=2)
+        hidden = self.network.recurrent(self.network.embedding(ids))[0][0]  # (step, hidden)
+        keys = self.network.keys_of(hidden).half().cpu().numpy()
+        tokens = kept_memories.as_kept(np.concatenate([words, [END]]), self.vocabulary_size)
         return Memory(tokens, np.array([len(tokens)], np.int32), keys)
 
     def _opened_for(self, users: np.ndarray | None, messages: int) -> list[Opened]:
@@ -248,12 +239,8 @@ class UserMemory(nn.Module):
             network, memory = self.network, self._empty
             if user is not None:
                 memory = self.memories.of_users[user]
-            vector = None
-            if network.reading.embedding:
-                own = memory.vector
-                vector = self.anyone if own is None else torch.from_numpy(own).to(self.anyone)
             with evaluating(self):
-                self._opened[user] = network.open(memory, vector)
+                self._opened[user] = network.open(memory)
         return self._opened[user]
 
     @property
@@ -295,11 +282,11 @@ def trained(
         network = from_base(base, data.train, config, training.seed)
         learner = practice.Learner(network, len(data.known_users), training.seed)
         history = practice.train(learner, data, training, progress)
-        model = UserMemory(network, Memories("", {}), learner.anyone).eval()
+        model = UserMemory(network, Memories("", {})).eval()
         model.vocabulary = data.vocabulary
         memories = model.read(data.train)
         if config.embedding:
-            memories = memories.with_vectors(learner.kept_vectors[:-1])
+            memories = memories.with_vectors(learner.kept_vectors)
         return model.with_memories(memories), history
 
     key = {"base": base_model.fingerprint(base), "config": config}
@@ -406,7 +393,7 @@ def _arrays(model: UserMemory) -> dict[str, np.ndarray]:
     weights = base_model.weights_of(model.network)
     kept = {f"memory.{name}": array for name, array in model.memories.packed().items()}
     named = {f"network.{name}": weight for name, weight in weights.items()}
-    return {**named, **kept, "anyone": model.anyone.cpu().numpy()}
+    return {**named, **kept}
 
 
 def _settings(model: UserMemory) -> dict[str, Any]:
@@ -423,13 +410,12 @@ def _make(arrays: dict[str, np.ndarray], settings: dict[str, Any], path: Path) -
     config, base = UserMemoryConfig(**settings["config"]), BaseModelConfig(**settings["base"])
     network = MemoryNetwork(settings["vocabulary_size"], config, base)
     parts: dict[str, dict[str, np.ndarray]] = {"network": {}, "memory": {}}
-    anyone = arrays.pop("anyone")
     for name, array in arrays.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = array
     base_model.assign(network, parts["network"], path)
     memories = Memories.unpacked(base_model.fingerprint(network), parts["memory"])
-    return UserMemory(network, memories, anyone).eval()
+    return UserMemory(network, memories).eval()
 
 
 LIFE = Life(

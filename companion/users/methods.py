@@ -232,6 +232,8 @@ class UserMemoryConfig:
         Numbers in the pooled vector.
     embedding : int
         Numbers in a learned vector of each user beside the memory; 0 for none.
+    share : float
+        Of the vector's side in the prediction for a user who has one.
     cut : float
         Share of the histories that are cut in training into pieces of a random size, each read as
         if it were all that its user wrote, so that short histories are practised as well.
@@ -242,8 +244,6 @@ class UserMemoryConfig:
         copy the message that it is predicting.
     last : int or None
         Positions kept of a user, at most: those of the latest messages. None keeps all.
-    user_dropout : float
-        Share of the training messages that are read with the vector of *anyone*.
     dropout : float
         Share of the pooled vector's numbers, and of the learned one's, set to zero in training.
 
@@ -257,12 +257,12 @@ class UserMemoryConfig:
     key: int = 16
     size: int = 128
     embedding: int = 0
+    share: float = 0.5
     cut: float = 0.5
     shortest: int = 5
     longest: int = 160
     leave_out: bool = True
     last: int | None = None
-    user_dropout: float = 0.15
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
@@ -275,8 +275,8 @@ class UserMemoryConfig:
             object.__setattr__(self, "last", check_integer("last", self.last, at_least=1))
         if not isinstance(self.leave_out, bool):
             raise TypeError(f"leave_out must be True or False, not {self.leave_out!r}")
-        for name in ("user_dropout", "dropout"):
-            check_number(name, getattr(self, name), at_least=0.0, below=1.0)
+        check_number("share", self.share, above=0.0, below=1.0)
+        check_number("dropout", self.dropout, at_least=0.0, below=1.0)
         check_number("cut", self.cut, at_least=0.0)
         if self.cut > 1.0:
             raise ValueError(f"cut must be at most 1, not {self.cut!r}")
