@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -13,19 +12,18 @@ from companion.corpora import BEGIN, Corpus, messages
 from companion.keyboard import Keyboard
 from companion.settings import BaseModelConfig
 
-from .common import FRAMEWORKS, Row, ratio, twin
+from .common import FRAMEWORKS, Row, ratio, seconds, twin
 from .suggestion import typical
 
 REMEMBER_BAR, SUGGEST_BAR = 2.0, 1.5
 POSITIONS = 500  # remembered before
 WORDS = 8  # of the message to remember
-Timed = Callable[[], float]
 
 
 def rows(framework: str, small: bool = False) -> list[Row]:
     """How many times as long the base model takes."""
     data, _ = messages()
-    base = twin(framework, "base_model").BaseModel(len(data.vocabulary), BaseModelConfig())
+    base = still(twin(framework, "base_model").BaseModel(len(data.vocabulary), BaseModelConfig()))
     user, text = long_history(data.train)
     model = remembering(framework, base, text, data.vocabulary)
     times, rounds = (20, 1) if small else (50, 41)
@@ -64,33 +62,30 @@ def remembering(framework: str, base: Any, text: Corpus, vocabulary: Any) -> Any
     network = user_memory.from_base(base, text)
     model = user_memory.UserMemory(network, user_memory.Memories("", {}))
     model.vocabulary = vocabulary
-    return model.with_memories(model.read(text))
+    return still(model.with_memories(model.read(text)))
+
+
+def still(model: Any) -> Any:
+    """The model in evaluation mode, as a trained one is, where the framework has such a thing."""
+    return model.eval() if hasattr(model, "eval") else model
 
 
 def passing(base: Any, times: int) -> float:
     """Median seconds of one pass of the base model over a message."""
     tokens = np.array([[BEGIN, *words()]], np.int32)
-    return _median(lambda: base.log_probs(tokens), times)
+    return median(seconds(lambda: base.log_probs(tokens)) for _ in range(times))
 
 
 def adding(model: Any, user: int, times: int) -> float:
     """Median seconds of remembering a message, the memory being open."""
-    before = model.memories
-    model.begin(1, [user])
-    found = _median(lambda: model.remember(user, words()), times)
-    model.memories = before
-    return found
+    taken = []
+    for _ in range(times):
+        model.begin(1, [user])  # opens it
+        taken.append(seconds(partial(model.remember, user, words())))
+        model.forget(user, words())
+    return median(taken)
 
 
 def words() -> np.ndarray:
     """A message."""
     return np.arange(10, 10 + WORDS)
-
-
-def _median(work: Callable[[], object], times: int) -> float:
-    taken = []
-    for _ in range(times):
-        start = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - start)
-    return median(taken)

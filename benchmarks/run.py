@@ -25,7 +25,14 @@ RESULTS = Path(__file__).with_name("results.json")
 BENCHMARKS = [
     *(
         (name, framework)
-        for name in ("training", "bucketing", "suggestion", "personalizing", "generating")
+        for name in (
+            "training",
+            "bucketing",
+            "suggestion",
+            "personalizing",
+            "generating",
+            "remembering",
+        )
         for framework in FRAMEWORKS
     ),
     ("importing", None),

@@ -1,5 +1,6 @@
 """What both twins of user_memory must do; each twin's file says how to get at its weights."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from companion.keyboard import Keyboard
 from companion.settings import BaseModelConfig, TrainingConfig
 from companion.users.cutting import Text
 from companion.users.memories import Memories, load_memories
-from companion.users.methods import READING, FittingConfig, UserMemoryConfig
+from companion.users.methods import READING, VECTOR_BATCH, FittingConfig, UserMemoryConfig
 from companion.users.stacks import own_messages
 
 BASE = BaseModelConfig(embedding=5, hidden=7, dropout=0.0)
@@ -350,7 +351,9 @@ def test_training_learns_and_is_kept(twin, cache, embedding):
     model, history = trained(twin, TrainingConfig(epochs=6, batch_size=16), embedding=embedding)
     assert history.validation[-1] < history.validation[0]
     assert model.known_users.tolist() == [0, 2, 3, 4]
-    assert len(history.steps) == 6 * -(-len(DATA.train) // 16)
+    steps = math.ceil(len(DATA.train) / 16)
+    steps += math.ceil(len(DATA.train) / VECTOR_BATCH) if embedding else 0
+    assert len(history.steps) == 6 * steps
     again, same = trained(twin, TrainingConfig(epochs=6, batch_size=16), embedding=embedding)
     assert same == history
     np.testing.assert_array_equal(again.log_probs(TOKENS, WHO), model.log_probs(TOKENS, WHO))
@@ -451,12 +454,10 @@ def by_hand(weights, hidden, memory):
     bias = weights["count weight"] * np.log1p(counts / np.exp(weights["count scale"]))
     guided = (hidden * (1 + scale) + shift) @ weights["projection"]
     own = np.exp(log_softmax(guided @ weights["embedding"].T + weights["words"] + bias))
-    query = hidden @ weights["key"]
-    near = np.exp(weights["level"] - ((query - memory.keys) ** 2).sum(1))
-    trust = np.tanh(hidden @ weights["trust in"] + weights["trust in bias"])
-    trust = np.exp(trust @ weights["trust out"] + weights["trust out bias"])[0]
+    asked = hidden @ weights["ask"] + weights["ask bias"]
+    near = np.exp(-((asked[:-1] - memory.keys) ** 2).sum(1) - asked[-1])
     pointed = np.bincount(memory.tokens, near, minlength=SIZE)
-    return np.log((pointed + trust * own) / (near.sum() + trust))
+    return np.log((pointed + own) / (near.sum() + 1))
 
 
 def test_the_prediction_equals_the_equations_written_out(twin, model):

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LinearLR
 
 from companion.checks import check_trainable
-from companion.corpora import Corpus, Split
+from companion.corpora import Corpus, Split, epoch_batches
 from companion.history import History
 from companion.settings import TrainingConfig
-from companion.users.cutting import Text, batches, pieces, together
-from companion.users.methods import STORED, FittingConfig, UserMemoryConfig
+from companion.users.cutting import Text, batches, interleaved, pieces, together
+from companion.users.methods import STORED, VECTOR_BATCH, FittingConfig, UserMemoryConfig
 from companion.users.stacks import own_messages
 from companion.users.states import first_vectors, rows_of
 
@@ -128,6 +128,13 @@ def _read_once(network: MemoryNetwork, corpus: Corpus) -> list[_Batch]:
     return found
 
 
+class _Step(NamedTuple):
+    """What is predicted in a step: by the memory of whole histories, or by vectors."""
+
+    histories: list[np.ndarray]
+    of_memory: bool
+
+
 class _Histories:
     """The task of predicting each message of a history from the others."""
 
@@ -135,23 +142,38 @@ class _Histories:
         self.data, self.config, self.reading = data, config, reading
 
     def __len__(self) -> int:
+        return self.steps + (self.vector_steps if self.reading.embedding else 0)
+
+    @property
+    def steps(self) -> int:
+        """Batches of whole histories in an epoch."""
         return math.ceil(len(self.data.train) / self.config.batch_size)
 
-    def epoch(self, number: int) -> Iterator[Text]:
-        rng = np.random.default_rng((self.config.seed, number))
-        reading = self.reading
-        found = pieces(self.data.train, rng, reading.cut, reading.shortest, reading.longest)
-        for batch in batches(found, rng, len(self)):
-            yield Text.of(self.data.train, batch)
+    @property
+    def vector_steps(self) -> int:
+        """Batches of single messages in an epoch: a vector needs many small steps."""
+        return math.ceil(len(self.data.train) / VECTOR_BATCH)
 
-    def loss(self, model: Learner, text: Text) -> tuple[Tensor, int]:
-        network, read = model.network, model.network.read(text)
-        loss = -network.log_likelihood(read, read).mean()
-        if self.reading.embedding:
+    def epoch(self, number: int) -> Iterator[_Step]:
+        rng, text = np.random.default_rng((self.config.seed, number)), self.data.train
+        reading = self.reading
+        found = pieces(text, rng, reading.cut, reading.shortest, reading.longest)
+        histories = [_Step(batch, of_memory=True) for batch in batches(found, rng, self.steps)]
+        alone: list[_Step] = []
+        if reading.embedding:
+            order = epoch_batches(text.lengths, VECTOR_BATCH, self.config.seed, number)
+            alone = [_Step([messages], of_memory=False) for messages in order]
+        return interleaved(histories, alone)
+
+    def loss(self, model: Learner, step: _Step) -> tuple[Tensor, int]:
+        network, text = model.network, Text.of(self.data.train, step.histories)
+        read = network.read(text)
+        if step.of_memory:
+            found = network.log_likelihood(read, read)
+        else:
             vectors = model.of_rows(self._rows(text, read))
-            guided = network.guided_likelihood(read.hidden, vectors, read.targets)
-            loss = (loss - guided.mean()) / 2
-        return loss, len(read.targets)
+            found = network.guided_likelihood(read.hidden, vectors, read.targets)
+        return -found.mean(), len(found)
 
     def validate(self, model: Learner) -> float:
         """Loss of the validation text of each user, their training text being remembered."""

@@ -13,13 +13,17 @@ from torch.nn import functional
 from companion.settings import BaseModelConfig
 from companion.users.cutting import Text
 from companion.users.memories import Memory
-from companion.users.methods import FIRST_COUNT_WEIGHT, UserMemoryConfig
+from companion.users.methods import (
+    FIRST_COUNT_WEIGHT,
+    FIRST_SPREAD,
+    FIRST_TRUST,
+    UserMemoryConfig,
+)
 
 from .base_model import BaseModel
 
-READERS = {"key", "value", "pool", "film", "trust", "vector_film", "vector_bias"}
+READERS = {"ask", "value", "pool", "film", "vector_film", "vector_bias"}
 STILL = ("film", "vector_film", "vector_bias")  # start at zero, to change nothing at first
-TRUST = 32  # units of the network that says how much it trusts itself
 FARTHEST = 50.0  # squared distance: beyond, numbers become so small that processors slow down
 TINY = 1e-30  # below any probability: what has none keeps a finite logarithm
 
@@ -28,6 +32,7 @@ class Read(NamedTuple):
     """Text as the network has read it, a row for each position where a word comes."""
 
     hidden: Tensor  # (positions, hidden): the state that the word came in
+    asked: Tensor  # (positions, key + 1): what it asks of a memory
     keys: Tensor  # (positions, key)
     targets: Tensor  # (positions,): the word
     message: Tensor  # (positions,): in which message
@@ -36,14 +41,20 @@ class Read(NamedTuple):
     bounds: list[int]  # (histories + 1,): where each history begins
 
 
+class Sums(NamedTuple):
+    """One user's memory, as far as a later message only adds to it."""
+
+    keys: Tensor  # (positions, key)
+    squares: Tensor  # (positions,): of the keys
+    tokens: Tensor  # (positions,)
+    values: Tensor  # (size,): the sum of what is pooled, float64
+    counts: Tensor  # (word,)
+
+
 class Opened(NamedTuple):
     """One user's memory and vector, made ready to predict from."""
 
-    keys: Tensor  # (positions, key)
-    tokens: Tensor  # (positions,)
-    pooled: Tensor  # (size,): the sum of all values, float64
-    counts: Tensor  # (word,)
-    level: Tensor  # (positions,)
+    sums: Sums
     scale: Tensor  # (hidden,): times the last hidden state
     shift: Tensor  # (hidden,): added to it
     bias: Tensor  # (word,): of the output layer
@@ -53,17 +64,17 @@ class Opened(NamedTuple):
 class MemoryNetwork(BaseModel):
     """The base model's network, which also reads what was remembered of whoever is typing.
 
-    Of every remembered position *i* it knows the word ``y_i`` that came and a key
-    ``k_i = W h_i``, of the hidden state that it came in.
+    Of every remembered position *i* it knows the word ``y_i`` that came and a key ``k_i = W h_i``
+    of the hidden state that it came in.
 
     - *Pooled*: a small network makes a value of each key and word; their mean scales and shifts
       the last hidden state [1]_, as a user's vector does.
     - *Counts*: ``a_w * log(1 + c_w / s_w)`` is added to the logit of each word, where ``c_w`` says
       how often the user wrote it; ``a`` and ``s`` are learned.
-    - *Pointer* [2]_ [3]_: ``n_i = exp(b - |W h - k_i|^2 - g(h))`` says how near the present state
-      is to each position, in units of how much the network trusts itself. A word has the
-      probability ``(sum of n_i where y_i is the word + p) / (sum of n_i + 1)``, where ``p`` is what
-      the network expects: the more and the nearer the matches, the more they count.
+    - *Pointer* [2]_ [3]_: ``n_i = exp(-|W h - k_i|^2 - g h)`` says how near the present state is to
+      each position, in units of how much the network trusts itself. A word has the probability
+      ``(sum of n_i where y_i is the word + p) / (sum of n_i + 1)``, where ``p`` is what the network
+      expects: the more and the nearer the matches, the more they count.
 
     Beside the memory there may be a learned vector of the user, with a prediction of its own from
     the same recurrent layers. The two are mixed in fixed shares, and each has its own loss in
@@ -102,7 +113,9 @@ class MemoryNetwork(BaseModel):
         arrays = (text.targets, text.message, text.history, text.lengths)
         targets, message, history, lengths = map(self._tensor, arrays)
         bounds = text.bounds.tolist()
-        return Read(hidden, self.keys_of(hidden), targets, message, history, lengths, bounds)
+        asked = self.asked(hidden)
+        keys = asked[:, :-1]
+        return Read(hidden, asked, keys, targets, message, history, lengths, bounds)
 
     def log_likelihood(self, said: Read, known: Read) -> Tensor:
         """Log-probability of each word said, where so much is known, ``(positions,)``.
@@ -127,9 +140,14 @@ class MemoryNetwork(BaseModel):
         """Log-probability of each target by the side that reads vectors, ``(positions,)``."""
         return log_prob(self.guided(hidden, vectors), targets)
 
-    def keys_of(self, hidden: Tensor) -> Tensor:
-        """What the pointer compares, ``(..., key)``, of hidden states ``(..., hidden)``."""
-        return self.key(hidden) if self.reading.keeps_keys else hidden[..., :0]
+    def asked(self, hidden: Tensor) -> Tensor:
+        """What states ask of a memory, ``(..., key + 1)``: a key, and their trust in themselves.
+
+        Nothing, where nobody looks at keys: a single zero.
+        """
+        if self.reading.keeps_keys:
+            return self.ask(hidden)
+        return hidden.new_zeros(*hidden.shape[:-1], 1)
 
     def values(self, keys: Tensor, tokens: Tensor) -> Tensor:
         """What is pooled of each remembered position, ``(positions, size)``."""
@@ -145,28 +163,23 @@ class MemoryNetwork(BaseModel):
         """What is added to the logits, ``(rows, word)``, for so many uses of each word."""
         return self.count_weight * torch.log1p(counts * (-self.count_scale).exp())
 
-    def nearness(
-        self, queries: Tensor, trust: Tensor, keys: Tensor, level: Tensor | None = None
-    ) -> Tensor:
-        """How near states are to remembered positions, ``(queries, positions)``, above 0.
+    def nearness(self, asked: Tensor, keys: Tensor, squares: Tensor | None = None) -> Tensor:
+        """How near states are to remembered positions, ``(states, positions)``, above 0.
 
         Parameters
         ----------
-        queries, keys : Tensor
-            What :meth:`keys_of` gives for the states, and gave for the positions.
-        trust : Tensor
-            What ``self.trust`` gives for the states, ``(queries, 1)``: its exponential is the unit.
-        level : Tensor, optional
-            What :meth:`level_of` gives for `keys`, where it is known already.
+        asked : Tensor
+            What :meth:`asked` gives for the states, ``(states, key + 1)``.
+        keys : Tensor
+            Of the positions, ``(positions, key)``.
+        squares : Tensor, optional
+            What :func:`squares_of` gives for `keys`, where it is known already.
         """
-        level = self.level_of(keys) if level is None else level
-        exponent = torch.addmm(level, queries, keys.T, alpha=2)
-        exponent = exponent - (trust + queries.square().sum(-1, keepdim=True))
-        return exponent.clamp(min=-FARTHEST).exp()
-
-    def level_of(self, keys: Tensor) -> Tensor:
-        """Exponents of nearness ``(positions,)`` as far as they depend on the keys alone."""
-        return self.level - keys.square().sum(-1)
+        squares = squares_of(keys) if squares is None else squares
+        queries, trust = asked[:, :-1], asked[:, -1:]
+        exponent = torch.addmm(squares, queries, keys.T, beta=-1, alpha=2)
+        exponent -= squares_of(queries)[:, None] + trust
+        return exponent.clamp_(min=-FARTHEST).exp_()
 
     def words(self, hidden: Tensor, film: Tensor | None, bias: Tensor | None) -> Tensor:
         """Logits ``(positions, word)`` of states ``(positions, hidden)``; a row of `film` each."""
@@ -190,43 +203,38 @@ class MemoryNetwork(BaseModel):
         """Whether there is a pointer."""
         return "pointer" in self.reading.ways
 
-    def open(self, memory: Memory) -> Opened:
-        """A user's memory made ready to predict from: one small pass over what is kept."""
-        vector = None
-        if memory.vector is not None and self.reading.embedding:
-            vector = self._tensor(memory.vector).to(self.output.bias.dtype)
-        bias, hidden = self.output.bias, self.config.hidden
-        nothing = Opened(
-            keys=bias.new_zeros(0, memory.keys.shape[1]),
-            tokens=self._tensor(np.zeros(0, np.int64)),
-            pooled=bias.new_zeros(self.reading.size, dtype=torch.float64),
-            counts=bias.new_zeros(self.vocabulary_size),
-            level=bias.new_zeros(0),
-            scale=bias.new_ones(hidden),
-            shift=bias.new_zeros(hidden),
-            bias=bias,
-            vector=vector,
-        )
-        return self.opened_further(nothing, memory)
-
-    def opened_further(self, before: Opened, more: Memory) -> Opened:
-        """What was opened before, and these later messages: what it costs depends on them only."""
-        new = self._tensor(more.keys).to(before.keys.dtype)
-        words = self._tensor(more.tokens.astype(np.int64))
-        found = before._replace(
-            keys=torch.cat([before.keys, new]), tokens=torch.cat([before.tokens, words])
-        )
+    def summed(self, memory: Memory, before: Sums | None = None) -> Sums:
+        """Sums over a memory, and over what came before it: they cost what `memory` is long."""
+        keys = self._tensor(memory.keys).to(self.output.bias.dtype)
+        tokens = self._tensor(memory.tokens.astype(np.int64))
+        values = keys.new_zeros(self.reading.size, dtype=torch.float64)
+        counts = keys.new_zeros(self.vocabulary_size)
         if "pooled" in self.reading.ways:
-            pooled = before.pooled + self.values(new, words).double().sum(0)
-            positions = new.new_tensor([len(found.tokens)])
-            scale, shift = self.film_of(pooled.to(new.dtype)[None], positions)[0].chunk(2)
-            found = found._replace(pooled=pooled, scale=1 + scale, shift=shift)
+            values = self.values(keys, tokens).double().sum(0)
         if "counts" in self.reading.ways:
-            counts = before.counts + torch.bincount(words, minlength=len(before.counts))
-            found = found._replace(counts=counts, bias=self.output.bias + self.bias_of(counts))
-        if self.points:
-            found = found._replace(level=torch.cat([before.level, self.level_of(new)]))
-        return found
+            counts = torch.bincount(tokens, minlength=self.vocabulary_size).to(keys.dtype)
+        found = Sums(keys, squares_of(keys), tokens, values, counts)
+        if before is None:
+            return found
+        rows = zip(before[:3], found[:3], strict=True)
+        keys, squares, tokens = (torch.cat(each) for each in rows)
+        return Sums(keys, squares, tokens, before.values + values, before.counts + counts)
+
+    def opened(self, sums: Sums, vector: np.ndarray | None = None) -> Opened:
+        """What sums say of their user, made ready to predict from; beside them their vector."""
+        scale, shift = sums.keys.new_ones(1), sums.keys.new_zeros(1)
+        bias: Tensor = self.output.bias
+        if "pooled" in self.reading.ways:
+            positions = scale.new_tensor([len(sums.tokens)])
+            film = self.film_of(sums.values.to(scale.dtype)[None], positions)[0]
+            scale, shift = film.chunk(2)
+            scale = 1 + scale
+        if "counts" in self.reading.ways:
+            bias = bias + self.bias_of(sums.counts)
+        own = None
+        if vector is not None and self.reading.embedding:
+            own = self._tensor(vector).to(scale.dtype)
+        return Opened(sums, scale, shift, bias, own)
 
     def predict(self, hidden: Tensor, opened: Opened) -> Tensor:
         """Log-probabilities ``(positions, word)`` of states ``(positions, hidden)`` of one user.
@@ -237,10 +245,10 @@ class MemoryNetwork(BaseModel):
         if self.projection is not None:
             read = functional.linear(read, self.projection.weight)
         logits = functional.linear(read, self.output.weight, opened.bias)
-        if self.points and len(opened.tokens):
-            trust = self.trust(hidden)
-            near = self.nearness(self.key(hidden), trust, opened.keys, opened.level)
-            found = logits.softmax(-1).index_add_(1, opened.tokens, near).add_(TINY).log_()
+        sums = opened.sums
+        if self.points and len(sums.tokens):
+            near = self.nearness(self.ask(hidden), sums.keys, sums.squares)
+            found = logits.softmax(-1).index_add_(1, sums.tokens, near).add_(TINY).log_()
             found -= near.sum(1, keepdim=True).log1p_()
         else:
             found = logits.log_softmax(-1)
@@ -250,7 +258,7 @@ class MemoryNetwork(BaseModel):
 
     def attended(self, hidden: Tensor, opened: Opened) -> Tensor:
         """Shares of the memory's prediction, ``(positions, remembered + 1)``; its own is last."""
-        near = self.nearness(self.key(hidden), self.trust(hidden), opened.keys, opened.level)
+        near = self.nearness(self.ask(hidden), opened.sums.keys, opened.sums.squares)
         weights = functional.pad(near, (0, 1), value=1.0)
         return weights / weights.sum(1, keepdim=True)
 
@@ -281,10 +289,10 @@ class MemoryNetwork(BaseModel):
 
     def _pointed(self, log_probs: Tensor, said: Read, known: Read, left_out: bool) -> Tensor:
         """The network's own log-probabilities of the targets, mixed with what is pointed at."""
-        trust, near, right = self.trust(said.hidden), [], []
+        near, right = [], []
         for history in range(len(said.bounds) - 1):
             here, there = (slice(*each.bounds[history : history + 2]) for each in (said, known))
-            nearness = self.nearness(said.keys[here], trust[here], known.keys[there])
+            nearness = self.nearness(said.asked[here], known.keys[there])
             if left_out:
                 nearness = nearness * (said.message[here, None] != known.message[there])
             same = said.targets[here, None] == known.targets[there]
@@ -300,7 +308,7 @@ class MemoryNetwork(BaseModel):
         super()._build(config)
         reading, hidden = self.reading, config.hidden
         if reading.keeps_keys:
-            self.key = nn.Linear(hidden, reading.key, bias=False)
+            self.ask = nn.Linear(hidden, reading.key + 1)
         if "pooled" in reading.ways:
             size = reading.size
             self.value = nn.Sequential(
@@ -316,9 +324,6 @@ class MemoryNetwork(BaseModel):
         if "counts" in reading.ways:
             self.count_weight = nn.Parameter(torch.empty(self.vocabulary_size))
             self.count_scale = nn.Parameter(torch.empty(self.vocabulary_size))
-        if self.points:
-            self.level = nn.Parameter(torch.empty(1))
-            self.trust = nn.Sequential(nn.Linear(hidden, TRUST), nn.Tanh(), nn.Linear(TRUST, 1))
         if reading.embedding:
             self.vector_film = nn.Linear(reading.embedding, 2 * hidden, bias=False)
             self.vector_bias = nn.Linear(reading.embedding, self.vocabulary_size, bias=False)
@@ -331,13 +336,21 @@ class MemoryNetwork(BaseModel):
                 nn.init.xavier_uniform_(layer.weight, generator=generator)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
+        if self.reading.keeps_keys:
+            self.ask.weight *= FIRST_SPREAD
+            self.ask.bias[-1] = FIRST_TRUST
         for name in STILL:
             if hasattr(self, name):
                 nn.init.zeros_(self.get_parameter(f"{name}.weight"))
-        firsts = {"count_weight": FIRST_COUNT_WEIGHT, "count_scale": 0.0, "level": 0.0}
+        firsts = {"count_weight": FIRST_COUNT_WEIGHT, "count_scale": 0.0}
         for name, first in firsts.items():
             if hasattr(self, name):
                 nn.init.constant_(self.get_parameter(name), first)
+
+
+def squares_of(keys: Tensor) -> Tensor:
+    """Squared length of each key, ``(positions,)``."""
+    return keys.square().sum(-1)
 
 
 def log_prob(logits: Tensor, targets: Tensor) -> Tensor:
@@ -345,4 +358,4 @@ def log_prob(logits: Tensor, targets: Tensor) -> Tensor:
     return -functional.cross_entropy(logits, targets, reduction="none")
 
 
-__all__ = ["MemoryNetwork", "Opened", "Read"]
+__all__ = ["MemoryNetwork", "Opened", "Read", "Sums"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
@@ -34,8 +35,10 @@ from companion.users.states import check_known, known_ids
 from . import base_model, practice, reading
 from . import training as training_loop
 from .base_model import BaseModel
-from .reading import MemoryNetwork, Opened
+from .reading import MemoryNetwork, Opened, Sums
 from .training import evaluating
+
+OPEN = 1024  # users whose memories stay open at once
 
 
 class UserMemory(nn.Module):
@@ -55,6 +58,7 @@ class UserMemory(nn.Module):
         super().__init__()
         self.network = network
         self.memories = memories
+        self._sums: dict[int | None, Sums] = {}
         self._opened: dict[int | None, Opened] = {}
 
     @property
@@ -84,7 +88,7 @@ class UserMemory(nn.Module):
         """
         ids, network = self.network._tokens(tokens, ndim=2), self.network
         rows = self._opened_for(users, len(ids))
-        with evaluating(self):
+        with self._still():
             hidden = network.recurrent(network.embedding(ids))[0]  # (message, step, hidden)
             found = hidden.new_empty(*ids.shape, self.vocabulary_size)
             for opened, messages in _alike(rows):
@@ -106,7 +110,7 @@ class UserMemory(nn.Module):
         ``(batch, word)`` and the new state; the old one is not changed.
         """
         ids, (*before, rows) = self.network._tokens(tokens, ndim=1), state
-        with evaluating(self.network.dropout):  # no other layer that a step runs has a mode
+        with self._still():
             after = self.network._advance(self.network.embedding(ids), tuple(before))
             hidden = after[0][-1]  # (batch, hidden)
             found = [self.network.predict(hidden[i : i + 1], row) for i, row in enumerate(rows)]
@@ -133,7 +137,7 @@ class UserMemory(nn.Module):
             raise ValueError(f"the network reads {self.network.reading.ways}: it has no pointer")
         ids = self.network._tokens(np.asarray(tokens)[None], ndim=2)
         (opened,) = self._opened_for(np.array([user]), 1)
-        with evaluating(self):
+        with self._still():
             hidden = self.network.recurrent(self.network.embedding(ids))[0][0]
             return self.network.attended(hidden, opened).cpu().numpy()
 
@@ -147,7 +151,7 @@ class UserMemory(nn.Module):
         """
         check_text(self.vocabulary, self.vocabulary_size, corpus)
         found: dict[int, Memory] = {}
-        with evaluating(self):
+        with self._still():
             for histories in cutting.together(corpus):
                 text = Text.of(corpus, histories)
                 keys = self.network.read(text).keys.half().cpu().numpy()
@@ -189,12 +193,12 @@ class UserMemory(nn.Module):
         user = int(check_ids("user", [user], None, ndim=1)[0])
         words = kept_memories.check_message(message, self.vocabulary_size)
         before, last = self.memories.of_users.get(user), self.network.reading.last
-        opened = self._opened.pop(user, None)
-        with evaluating(self.network):
+        sums = self._close(user)
+        with self._still():
             more = self._read_one(words)
             after = more if before is None else before.joined(more)
-            if opened is not None and (last is None or len(after.tokens) <= last):
-                self._opened[user] = self.network.opened_further(opened, more)
+            if sums is not None and (last is None or len(after.tokens) <= last):
+                self._sums[user] = self.network.summed(more, sums)
         self.memories = self.memories.with_user(user, after.last(last))
 
     def forget(self, user: int, message: Sequence[int] | np.ndarray) -> None:
@@ -215,14 +219,18 @@ class UserMemory(nn.Module):
         check_known(np.array([user]), self.known_users)
         memory = self.memories.of_users[user]
         place = memory.place_of(kept_memories.check_message(message, self.vocabulary_size))
-        self._opened.pop(user, None)  # made anew from what is left: no rest of a sum stays behind
+        self._close(user)  # summed anew from what is left: no rest of it stays behind
         self.memories = self.memories.with_user(user, memory.without(place))
+
+    def _still(self) -> AbstractContextManager[object]:
+        """Evaluation mode without gradients; quick, where it is in that mode already."""
+        return evaluating(self) if self.training else torch.inference_mode()
 
     def _read_one(self, words: np.ndarray) -> Memory:
         """A memory of one message."""
-        ids = self.network._tokens(np.concatenate([[BEGIN], words])[None], ndim=2)
+        ids = self.network._tensor(np.concatenate([[BEGIN], words])[None])  # checked before
         hidden = self.network.recurrent(self.network.embedding(ids))[0][0]  # (step, hidden)
-        keys = self.network.keys_of(hidden).half().cpu().numpy()
+        keys = self.network.asked(hidden)[:, :-1].half().cpu().numpy()
         tokens = kept_memories.as_kept(np.concatenate([words, [END]]), self.vocabulary_size)
         return Memory(tokens, np.array([len(tokens)], np.int32), keys)
 
@@ -236,12 +244,19 @@ class UserMemory(nn.Module):
     def _open(self, user: int | None) -> Opened:
         """A user's memory, opened once."""
         if user not in self._opened:
-            network, memory = self.network, self._empty
-            if user is not None:
-                memory = self.memories.of_users[user]
-            with evaluating(self):
-                self._opened[user] = network.open(memory)
+            memory = self._empty if user is None else self.memories.of_users[user]
+            if len(self._opened) >= OPEN:
+                self._close(next(iter(self._opened)))  # the one opened first
+            with self._still():
+                if user not in self._sums:
+                    self._sums[user] = self.network.summed(memory)
+                self._opened[user] = self.network.opened(self._sums[user], memory.vector)
         return self._opened[user]
+
+    def _close(self, user: int | None) -> Sums | None:
+        """Forget that a memory was opened; what was summed for it, if anything."""
+        self._opened.pop(user, None)
+        return self._sums.pop(user, None)
 
     @property
     def _empty(self) -> Memory:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -113,6 +114,14 @@ def batches(
         yield [found[place] for place in order[batch == number]]
 
 
+def interleaved(first: Sequence[Any], second: Sequence[Any]) -> Iterator[Any]:
+    """All of both in their order, the longer sequence being spread evenly among the other."""
+    keys = [(place + 0.5) / len(each) for each in (first, second) for place in range(len(each))]
+    every = [*first, *second]
+    for place in np.argsort(keys, kind="stable"):
+        yield every[place]
+
+
 def together(corpus: Corpus, positions: int = TOGETHER) -> Iterator[list[np.ndarray]]:
     """Whole histories, some at a time, of no more than `positions` together where they can be."""
     batch: list[np.ndarray] = []
@@ -138,4 +147,4 @@ def first_scale(text: Corpus) -> np.ndarray:
     return np.log(FIRST_COUNT_STRENGTH * counts / counts.sum()).astype(np.float32)
 
 
-__all__ = ["Text", "batches", "first_scale", "pieces", "together"]
+__all__ = ["Text", "batches", "first_scale", "interleaved", "pieces", "together"]

@@ -14,6 +14,8 @@ WAYS = ("none", "scale", "low rank", "chunks")
 BIASES = ("words", "gates")
 READING = ("pooled", "counts", "pointer")
 FIRST_COUNT_WEIGHT, FIRST_COUNT_STRENGTH = 0.3, 100.0  # what counts weigh before training
+VECTOR_BATCH = 64  # messages in a step that trains the vectors beside a memory
+FIRST_SPREAD, FIRST_TRUST = 2.0, 2.0  # so that the pointer drowns nothing before it has learned
 
 
 @dataclass(frozen=True)
@@ -307,6 +309,8 @@ __all__ = [
     "EVIDENCE",
     "FIRST_COUNT_STRENGTH",
     "FIRST_COUNT_WEIGHT",
+    "FIRST_SPREAD",
+    "FIRST_TRUST",
     "HYPERNETWORK_TRAINING",
     "PLACEMENTS",
     "READING",
@@ -314,6 +318,7 @@ __all__ = [
     "USER_EMBEDDING_TRAINING",
     "USER_HEADS_TRAINING",
     "USER_MEMORY_TRAINING",
+    "VECTOR_BATCH",
     "VECTOR_SPREAD",
     "WAYS",
     "FittingConfig",

@@ -40,19 +40,16 @@ def nudge(network):
 def weights(network):
     """All weights of a network that reads in every way, each matrix ``(in, out)``."""
     w = {name: weight.detach().numpy().T for name, weight in network.named_parameters()}
-    named = {"value in": "value.0", "value out": "value.2", "pool": "pool.0"}
-    named |= {"trust in": "trust.0", "trust out": "trust.2"}
+    named = {"value in": "value.0", "value out": "value.2", "pool": "pool.0", "ask": "ask"}
     found = {name: w[f"{layer}.weight"] for name, layer in named.items()}
     found |= {f"{name} bias": w[f"{layer}.bias"] for name, layer in named.items()}
     return found | {
         "embedding": w["embedding.weight"].T,
         "projection": w["projection.weight"],
         "words": w["output.bias"],
-        "key": w["key.weight"],
         "film": w["film.weight"],
         "count weight": w["count_weight"],
         "count scale": w["count_scale"],
-        "level": w["level"],
     }
 
 

@@ -54,6 +54,14 @@ def test_batches_hold_every_piece_once_in_another_order_each_time():
     assert (first != again).any()
 
 
+def test_two_sequences_are_spread_evenly_among_each_other():
+    found = "".join(cutting.interleaved("abc", "123456"))
+    assert [c for c in found if c in "abc"] == [*"abc"]
+    assert [c for c in found if c.isdigit()] == [*"123456"]
+    assert all(sum(c in "abc" for c in found[i : i + 3]) == 1 for i in (0, 3, 6))
+    assert [*cutting.interleaved("ab", "")] == ["a", "b"]
+
+
 def test_whole_histories_are_read_together_as_far_as_there_is_room():
     found = list(cutting.together(corpus(), positions=16))
     assert [[len(own) for own in batch] for batch in found] == [[12], [5, 1]]
