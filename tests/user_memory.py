@@ -447,11 +447,11 @@ def by_hand(weights, hidden, memory):
         + weights["value out bias"]
     )
     mean = np.append(values.mean(0), np.log1p(len(values)) / 5)
-    scale, shift = np.split(
-        np.tanh(mean @ weights["pool"] + weights["pool bias"]) @ weights["film"], 2
-    )
+    guide = np.tanh(mean @ weights["pool"] + weights["pool bias"])
+    scale, shift = np.split(guide @ weights["film"], 2)
     counts = np.bincount(memory.tokens, minlength=SIZE)
     bias = weights["count weight"] * np.log1p(counts / np.exp(weights["count scale"]))
+    bias += guide @ weights["guide bias"]
     guided = (hidden * (1 + scale) + shift) @ weights["projection"]
     own = np.exp(log_softmax(guided @ weights["embedding"].T + weights["words"] + bias))
     asked = hidden @ weights["ask"] + weights["ask bias"]

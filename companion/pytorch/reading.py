@@ -22,8 +22,13 @@ from companion.users.methods import (
 
 from .base_model import BaseModel
 
-READERS = {"ask", "value", "pool", "film", "vector_film", "vector_bias"}
-STILL = ("film", "vector_film", "vector_bias")  # start at zero, to change nothing at first
+READERS = {"ask", "value", "pool", "film", "guide_bias", "vector_film", "vector_bias"}
+STILL = (
+    "film",
+    "guide_bias",
+    "vector_film",
+    "vector_bias",
+)  # start at zero, to change nothing at first
 FARTHEST = 50.0  # squared distance: beyond, numbers become so small that processors slow down
 TINY = 1e-30  # below any probability: what has none keeps a finite logarithm
 
@@ -67,8 +72,9 @@ class MemoryNetwork(BaseModel):
     Of every remembered position *i* it knows the word ``y_i`` that came and a key ``k_i = W h_i``
     of the hidden state that it came in.
 
-    - *Pooled*: a small network makes a value of each key and word; their mean scales and shifts
-      the last hidden state [1]_, as a user's vector does.
+    - *Pooled*: a small network makes a value of each key and word; a vector made of their mean
+      scales and shifts the last hidden state [1]_ and adds a bias to the words, as a user's vector
+      does.
     - *Counts*: ``a_w * log(1 + c_w / s_w)`` is added to the logit of each word, where ``c_w`` says
       how often the user wrote it; ``a`` and ``s`` are learned.
     - *Pointer* [2]_ [3]_: ``n_i = exp(-|W h - k_i|^2 - g h)`` says how near the present state is to
@@ -153,11 +159,11 @@ class MemoryNetwork(BaseModel):
         """What is pooled of each remembered position, ``(positions, size)``."""
         return self.value(torch.cat([keys, self.embedding.weight[tokens]], dim=-1))
 
-    def film_of(self, summed: Tensor, positions: Tensor) -> Tensor:
-        """Scales and shifts ``(rows, 2 * hidden)`` from sums of values ``(rows, size)``."""
+    def guide_of(self, summed: Tensor, positions: Tensor) -> Tensor:
+        """The pooled vector ``(rows, size)`` from sums of values ``(rows, size)``."""
         mean = summed / positions.clamp(min=1)[:, None]
         amount = torch.log1p(positions)[:, None] / 5
-        return self.film(self.pool(torch.cat([mean, amount], dim=-1)))
+        return self.pool(torch.cat([mean, amount], dim=-1))
 
     def bias_of(self, counts: Tensor) -> Tensor:
         """What is added to the logits, ``(rows, word)``, for so many uses of each word."""
@@ -226,9 +232,9 @@ class MemoryNetwork(BaseModel):
         bias: Tensor = self.output.bias
         if "pooled" in self.reading.ways:
             positions = scale.new_tensor([len(sums.tokens)])
-            film = self.film_of(sums.values.to(scale.dtype)[None], positions)[0]
-            scale, shift = film.chunk(2)
-            scale = 1 + scale
+            guide = self.guide_of(sums.values.to(scale.dtype)[None], positions)[0]
+            scale, shift = self.film(guide).chunk(2)
+            scale, bias = 1 + scale, bias + self.guide_bias(guide)
         if "counts" in self.reading.ways:
             bias = bias + self.bias_of(sums.counts)
         own = None
@@ -279,12 +285,14 @@ class MemoryNetwork(BaseModel):
             values = self.values(known.keys, known.targets)
             own = values.new_zeros(len(known.lengths), values.shape[1])
             summed = of_others(own.index_add(0, known.message, values))
-            film = self.film_of(summed, of_others(known.lengths.to(values.dtype)))
+            guide = self.guide_of(summed, of_others(known.lengths.to(values.dtype)))
+            film, bias = self.film(guide), self.guide_bias(guide)
         if "counts" in ways:
             own = self.output.bias.new_zeros(len(known.lengths), self.vocabulary_size)
             ones = own.new_ones(len(known.targets))
             own.index_put_((known.message, known.targets), ones, accumulate=True)
-            bias = self.bias_of(of_others(own))
+            counted = self.bias_of(of_others(own))
+            bias = counted if bias is None else bias + counted
         return film, bias
 
     def _pointed(self, log_probs: Tensor, said: Read, known: Read, left_out: bool) -> Tensor:
@@ -321,6 +329,7 @@ class MemoryNetwork(BaseModel):
                 nn.Linear(size + 1, size), nn.Tanh(), nn.Dropout(reading.dropout)
             )
             self.film = nn.Linear(size, 2 * hidden, bias=False)
+            self.guide_bias = nn.Linear(size, self.vocabulary_size, bias=False)
         if "counts" in reading.ways:
             self.count_weight = nn.Parameter(torch.empty(self.vocabulary_size))
             self.count_scale = nn.Parameter(torch.empty(self.vocabulary_size))

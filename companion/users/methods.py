@@ -292,7 +292,7 @@ class UserMemoryConfig:
 USER_EMBEDDING_TRAINING = TrainingConfig(epochs=5, batch_size=64, learning_rate=1.2e-2)
 HYPERNETWORK_TRAINING = TrainingConfig(epochs=5, learning_rate=7e-3)
 USER_HEADS_TRAINING = TrainingConfig(epochs=5, batch_size=64, learning_rate=1e-2)
-USER_MEMORY_TRAINING = TrainingConfig(epochs=8, batch_size=512)
+USER_MEMORY_TRAINING = TrainingConfig(epochs=6, batch_size=512)
 
 
 def _some(name: str, chosen: tuple[str, ...], allowed: tuple[str, ...]) -> tuple[str, ...]:

@@ -48,6 +48,7 @@ def weights(network):
         "projection": w["projection.weight"],
         "words": w["output.bias"],
         "film": w["film.weight"],
+        "guide bias": w["guide_bias.weight"],
         "count weight": w["count_weight"],
         "count scale": w["count_scale"],
     }
