@@ -17,6 +17,7 @@ from typing import Any
 
 from companion import measure
 from companion.corpora import Corpus, Split, Truth, messages
+from companion.settings import TrainingConfig
 from companion.users.methods import (
     READING,
     USER_EMBEDDING_TRAINING,
@@ -30,15 +31,16 @@ from tools import environment
 from .user_embeddings import captured
 
 RESULTS = Path(__file__).with_suffix(".json")
-DEFAULT, TRAINING = UserMemoryConfig(), USER_MEMORY_TRAINING
-BOTH = "with a vector"
-VARIANTS = {
-    "default": DEFAULT,
-    BOTH: replace(DEFAULT, embedding=128),
+DEFAULT = UserMemoryConfig()
+BOTH, SHORTER = "with a vector", "default, trained as shortly"
+FULL = {"default": DEFAULT, BOTH: replace(DEFAULT, embedding=128)}
+VARIANTS = FULL | {
+    SHORTER: DEFAULT,
     **{f"{way} alone": replace(DEFAULT, ways=(way,)) for way in READING},
     "without leaving out": replace(DEFAULT, leave_out=False),
     "without cutting": replace(DEFAULT, cut=0.0),
 }
+FEWER = replace(USER_MEMORY_TRAINING, epochs=1)  # passes of what is compared with each other
 EMBEDDING = "user embedding"
 SUPPORTS = (0, 5, 20, 80)  # messages of a new user
 LASTS = (25, 50, 100, 200, 400, 800, None)  # positions kept of a user
@@ -61,7 +63,7 @@ def settings(name: str) -> dict[str, Any]:
     if name == EMBEDDING:
         chosen = asdict(UserEmbeddingConfig()) | {"training": asdict(USER_EMBEDDING_TRAINING)}
     else:
-        chosen = asdict(VARIANTS[name]) | {"training": asdict(TRAINING)}
+        chosen = asdict(VARIANTS[name]) | {"training": asdict(training_of(name))}
     chosen |= {"supports": SUPPORTS}
     if name in (BOTH, EMBEDDING):
         chosen |= {"fitting": asdict(FittingConfig())}
@@ -70,13 +72,20 @@ def settings(name: str) -> dict[str, Any]:
     return json.loads(json.dumps(chosen))
 
 
+def training_of(name: str) -> TrainingConfig:
+    """How a variant is trained."""
+    return USER_MEMORY_TRAINING if name in FULL else FEWER
+
+
 def trained(name: str) -> dict[str, Any]:
     """What one variant reaches: known users, and new ones with nothing fitted."""
     from companion.pytorch import base_model, user_memory
 
     data, truth = messages()
     base, _ = base_model.trained(data, progress=False)
-    model, history = user_memory.trained(data, base, VARIANTS[name], TRAINING, progress=False)
+    model, history = user_memory.trained(
+        data, base, VARIANTS[name], training_of(name), progress=False
+    )
     weights, below = (sum(w.numel() for w in of.parameters()) for of in (model.network, base))
 
     def read(text: Corpus) -> measure.Model:
