@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,14 +14,18 @@ from companion.keras import base_model as in_keras
 from companion.keras import conditioned as conditioned_in_keras
 from companion.keras import fine_tuning as tuned_in_keras
 from companion.keras import hypernetworks as hyper_in_keras
+from companion.keras import reading as reading_in_keras
 from companion.keras import user_embeddings as embeddings_in_keras
 from companion.keras import user_heads as heads_in_keras
+from companion.keras import user_memory as memory_in_keras
 from companion.pytorch import base_model as in_pytorch
 from companion.pytorch import conditioned as conditioned_in_pytorch
 from companion.pytorch import fine_tuning as tuned_in_pytorch
 from companion.pytorch import hypernetworks as hyper_in_pytorch
+from companion.pytorch import reading as reading_in_pytorch
 from companion.pytorch import user_embeddings as embeddings_in_pytorch
 from companion.pytorch import user_heads as heads_in_pytorch
+from companion.pytorch import user_memory as memory_in_pytorch
 from companion.users.stacks import DOWN, UP
 from companion.users.states import PersonalStates
 
@@ -119,6 +124,40 @@ def hypernetwork_to_pytorch(model: hyper_in_keras.Hypernetwork) -> hyper_in_pyto
     return hyper_in_pytorch.Hypernetwork(network, model.known_users, vectors)
 
 
+def memory_network_to_keras(
+    network: reading_in_pytorch.MemoryNetwork,
+) -> reading_in_keras.MemoryNetwork:
+    """The Keras network that reads a user's text, with the weights of one in PyTorch."""
+    twin = reading_in_keras.MemoryNetwork(network.vocabulary_size, network.reading, network.config)
+    _fill_keras(twin, network)
+    return twin
+
+
+def memory_network_to_pytorch(
+    network: reading_in_keras.MemoryNetwork,
+) -> reading_in_pytorch.MemoryNetwork:
+    """The PyTorch network that reads a user's text, with the weights of one in Keras."""
+    twin = reading_in_pytorch.MemoryNetwork(
+        network.vocabulary_size, network.reading, network.config
+    )
+    _fill_pytorch(twin, network)
+    return twin.eval()
+
+
+def user_memory_to_keras(model: memory_in_pytorch.UserMemory) -> memory_in_keras.UserMemory:
+    """The Keras user memory with the weights of one in PyTorch, and what it remembers."""
+    network = memory_network_to_keras(model.network)
+    memories = replace(model.memories, model=in_keras.fingerprint(network))
+    return memory_in_keras.UserMemory(network, memories)
+
+
+def user_memory_to_pytorch(model: memory_in_keras.UserMemory) -> memory_in_pytorch.UserMemory:
+    """The PyTorch user memory with the weights of one in Keras, and what it remembers."""
+    network = memory_network_to_pytorch(model.network)
+    memories = replace(model.memories, model=in_pytorch.fingerprint(network))
+    return memory_in_pytorch.UserMemory(network, memories).eval()
+
+
 def _network_in_keras(
     kind: type[conditioned_in_keras.ConditionedNetwork],
     network: conditioned_in_pytorch.ConditionedNetwork,
@@ -210,8 +249,8 @@ def _name_in_keras(weight: str) -> str:
 
 
 def _turned(array: np.ndarray, weight: str) -> np.ndarray:
-    """Matrices stand the other way round; the embedding and vectors do not."""
-    if "weight" not in weight or weight == "embedding.weight":
+    """Matrices stand the other way round; the embedding, and what is no matrix, do not."""
+    if ".weight" not in weight or weight == "embedding.weight":
         return array
     return array.swapaxes(-1, -2)
 
@@ -245,10 +284,14 @@ __all__ = [
     "fine_tuned_to_pytorch",
     "hypernetwork_to_keras",
     "hypernetwork_to_pytorch",
+    "memory_network_to_keras",
+    "memory_network_to_pytorch",
     "to_keras",
     "to_pytorch",
     "user_embedding_to_keras",
     "user_embedding_to_pytorch",
     "user_heads_to_keras",
     "user_heads_to_pytorch",
+    "user_memory_to_keras",
+    "user_memory_to_pytorch",
 ]

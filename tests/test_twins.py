@@ -10,7 +10,12 @@ import pytest
 import companion
 
 FOLDERS = [Path(companion.__file__).parent / name for name in ("pytorch", "keras")]
-FRAMEWORK_METHODS = {"forward", "call", "build"}  # what each framework asks a model to define
+FRAMEWORK_METHODS = {
+    "forward",
+    "call",
+    "build",
+    "train_step",
+}  # what each framework asks a model to define
 
 
 def shape(parameters):

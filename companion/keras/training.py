@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn, Protocol
 
 import keras
 import numpy as np
@@ -71,23 +71,50 @@ def train(
         If the loss or its gradient is not finite. The model keeps its best weights so far.
     """
     check_trainable(model, data)
-    steps = math.ceil(len(data.train) / config.batch_size)
+    return train_on(model, _Messages(data, config), config, progress)
+
+
+class Task(Protocol):
+    """What a model is trained to do: batches, in the order of each epoch, and their loss."""
+
+    signature: Any  # of what a step reads, its sizes left open
+
+    def __len__(self) -> int:
+        """Batches of an epoch, at most."""
+
+    def epoch(self, number: int) -> Sequence[Any]:
+        """What stands in each batch of this epoch, from 0."""
+
+    def arrays(self, batch: Any) -> tuple[Any, ...]:
+        """What a step of the model reads."""
+
+    def tokens(self, batch: Any) -> int:
+        """How many are predicted."""
+
+    def validate(self, model: Any) -> float:
+        """Loss on text that is not trained on, in nats per token."""
+
+
+def train_on(
+    model: keras.Model, task: Task, config: TrainingConfig, progress: bool | None = None
+) -> History:
+    """Train a model on any task, as :func:`train` does on messages.
+
+    A step is the model's own ``train_step``: where it has not written one, that of Keras.
+    """
+    total = config.epochs * len(task)
     _reseed(model, config.seed)
-    optimizer = _Adam(config, config.epochs * steps)
+    optimizer = _Adam(config, total)
     optimizer.build(model.trainable_variables)  # TensorFlow traces twice a step that makes weights
     # Without XLA, which compiles anew for every width of a batch and takes longer than it saves
     model.compile(optimizer, _finite_loss, jit_compile=False)
-    with progress_bar(config.epochs * steps, "training", "batch", progress) as bar:
-        recorder = _Recorder(data, config, bar)
+    with progress_bar(total, "training", "batch", progress) as bar:
+        recorder = _Recorder(task, config, bar)
         try:
-            model.fit(
-                _batches(data.train, lambda: _all_epochs(data.train.lengths, config)),
-                epochs=config.epochs,
-                steps_per_epoch=steps,
-                shuffle=False,
-                callbacks=[recorder],
-                verbose=0,
-            )
+            for epoch in range(config.epochs):  # one by one: they may differ in their batches
+                _fit(model, task, epoch, recorder)
+                if model.stop_training:
+                    break
         except KeyboardInterrupt:
             recorder.history.interrupted = True
             _log.warning("training was interrupted: the best weights so far are kept")
@@ -112,9 +139,9 @@ def evaluate(model: keras.Model, corpus: Corpus) -> float:
         model.compile(loss=_finite_loss, jit_compile=False)
     order = epoch_batches(corpus.lengths, EVALUATION_BATCH, seed=0, epoch=0, pool=len(corpus))
     losses = _Losses()
-    batches = _batches(corpus, lambda: order)
+    batches = _stream(order, lambda messages: _arrays(corpus, messages), _Messages.signature)
     model.evaluate(batches, steps=len(order), callbacks=[losses], verbose=0)
-    return losses.mean(corpus, order)
+    return losses.mean([_tokens(corpus, messages) for messages in order])
 
 
 class _Rate(keras.optimizers.schedules.LearningRateSchedule):
@@ -132,19 +159,26 @@ class LateEpsilonAdam(keras.optimizers.Adam):
     """Adam that adds epsilon after the correction of the second moment's bias.
 
     So PyTorch and the paper have it; Keras adds it before. At the first step, epsilon so counts 32
-    times as much.
+    times as much. And, as in PyTorch, each weight counts its own steps, to correct for how few
+    they are: one without a gradient takes no part in a step.
     """
 
-    epsilon: Any  # a number, and within a step a tensor
+    def build(self, variables: list[keras.Variable]) -> None:
+        """Make the moments, and the counts."""
+        if not self.built:
+            super().build(variables)
+            self.taken = [self.add_variable((), name="taken") for _ in variables]
 
-    def apply(
-        self, grads: list[Any], trainable_variables: list[keras.Variable] | None = None
-    ) -> None:
-        """Take one step."""
-        epsilon, step = self.epsilon, ops.cast(self.iterations + 1, "float32")
-        self.epsilon = epsilon * ops.sqrt(1.0 - ops.power(self.beta_2, step))
-        super().apply(grads, trainable_variables)
-        self.epsilon = epsilon
+    def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
+        """Move one weight."""
+        place = self._get_variable_index(variable)
+        mean, square = self._momentums[place], self._velocities[place]
+        taken = self.taken[place].assign_add(1.0)
+        correction = ops.sqrt(1.0 - ops.power(self.beta_2, taken))
+        rate = learning_rate * correction / (1.0 - ops.power(self.beta_1, taken))
+        mean.assign_add((gradient - mean) * (1.0 - self.beta_1))
+        square.assign_add((ops.square(gradient) - square) * (1.0 - self.beta_2))
+        variable.assign_sub(mean * rate / (ops.sqrt(square) + self.epsilon * correction))
 
 
 class _Adam(LateEpsilonAdam):
@@ -167,8 +201,6 @@ class _Adam(LateEpsilonAdam):
         )
         self.clip = config.clip
 
-    epsilon: Any  # a number, and within a step a tensor
-
     def apply(
         self, grads: list[Any], trainable_variables: list[keras.Variable] | None = None
     ) -> None:
@@ -183,9 +215,14 @@ class _Adam(LateEpsilonAdam):
 _LOSS, _NORM = "loss", "norm of the gradient"
 
 
+def finite(loss: tf.Tensor) -> tf.Tensor:
+    """The loss; fails where it is not finite, so that training stops."""
+    return tf.debugging.check_numerics(loss, _LOSS)
+
+
 def _finite_loss(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """The masked loss, in the order of Keras; fails where it is not finite."""
-    return tf.debugging.check_numerics(masked_loss(logits, targets), _LOSS)
+    return finite(masked_loss(logits, targets))
 
 
 class _Losses(keras.callbacks.Callback):
@@ -203,10 +240,9 @@ class _Losses(keras.callbacks.Callback):
         """Note the loss."""
         self.losses.append(float((logs or {})["loss"]))
 
-    def mean(self, corpus: Corpus, order: list[np.ndarray]) -> float:
-        """Mean over the tokens of the last batches, which were these."""
-        tokens = [corpus.lengths[messages].sum() + len(messages) for messages in order]
-        return float(np.average(self.losses[-len(order) :], weights=tokens))
+    def mean(self, tokens: list[int]) -> float:
+        """Mean over all tokens of the last batches, which had so many."""
+        return float(np.average(self.losses[-len(tokens) :], weights=tokens))
 
 
 class _Recorder(_Losses):
@@ -216,9 +252,9 @@ class _Recorder(_Losses):
     itself, not after Ctrl-C.
     """
 
-    def __init__(self, data: Split, config: TrainingConfig, bar: Any) -> None:
+    def __init__(self, task: Task, config: TrainingConfig, bar: Any) -> None:
         super().__init__()
-        self.data, self.config, self.bar = data, config, bar
+        self.task, self.config, self.bar = task, config, bar
         self.history = History(steps=self.losses)
         self.best: list[np.ndarray] = []
         self.start = time.perf_counter()
@@ -234,9 +270,8 @@ class _Recorder(_Losses):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Validate, and keep the weights if they are the best so far."""
-        history, train = self.history, self.data.train
-        loss = evaluate(self.model, self.data.validation)
-        history.training.append(self.mean(train, _order(train.lengths, self.config, epoch)))
+        history, loss = self.history, self.task.validate(self.model)
+        history.training.append(self.mean([*map(self.task.tokens, self.task.epoch(epoch))]))
         history.seconds.append(time.perf_counter() - self.start)
         history.validation.append(loss)
         if history.best_epoch == epoch:
@@ -266,32 +301,71 @@ class _Recorder(_Losses):
         )
 
 
-def _batches(corpus: Corpus, order: Callable[[], Iterable[np.ndarray]]) -> tf.data.Dataset:
-    """Padded batches of a corpus in this order.
+class _Messages:
+    """The task of predicting messages, whoever wrote them, each by itself."""
+
+    signature = ((_TOKENS, _USERS), _TOKENS)
+
+    def __init__(self, data: Split, config: TrainingConfig) -> None:
+        self.data, self.config = data, config
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.data.train) / self.config.batch_size)
+
+    def epoch(self, number: int) -> Sequence[np.ndarray]:
+        """In the order that the twins share."""
+        size, seed, pool = self.config.batch_size, self.config.seed, self.config.pool
+        return epoch_batches(self.data.train.lengths, size, seed, number, pool)
+
+    def arrays(self, batch: np.ndarray) -> tuple[Any, ...]:
+        return _arrays(self.data.train, batch)
+
+    def tokens(self, batch: np.ndarray) -> int:
+        return _tokens(self.data.train, batch)
+
+    def validate(self, model: keras.Model) -> float:
+        return evaluate(model, self.data.validation)
+
+
+def _arrays(corpus: Corpus, messages: np.ndarray) -> tuple[Any, Any]:
+    """Tokens ``(batch, time)`` and users ``(batch,)``, and targets ``(batch, time)``."""
+    inputs, targets = corpus.padded(messages)
+    return (inputs, corpus.users[messages]), targets
+
+
+def _tokens(corpus: Corpus, messages: np.ndarray) -> int:
+    """Targets of these messages, their ends included."""
+    return int(corpus.lengths[messages].sum()) + len(messages)
+
+
+def _fit(model: keras.Model, task: Task, epoch: int, recorder: _Recorder) -> None:
+    """One epoch."""
+    order = task.epoch(epoch)
+    model.fit(
+        _stream(order, task.arrays, task.signature),
+        initial_epoch=epoch,
+        epochs=epoch + 1,
+        steps_per_epoch=len(order),
+        shuffle=False,
+        callbacks=[recorder],
+        verbose=0,
+    )
+
+
+def _stream(
+    order: Sequence[Any], arrays: Callable[[Any], tuple[Any, ...]], signature: Any
+) -> tf.data.Dataset:
+    """Batches in this order.
 
     Not a ``keras.utils.PyDataset``: Keras derives the shapes of all its batches from the first
-    two, and fails at the third where those happen to be of one width.
+    two, and fails at the third where those happen to be of one width. The signature leaves widths
+    open: the training step is traced once, not once for every width.
     """
 
-    def stream() -> Iterator[tuple[tuple[np.ndarray, np.ndarray], np.ndarray]]:
-        for messages in order():
-            inputs, targets = corpus.padded(messages)
-            yield (inputs, corpus.users[messages]), targets
+    def stream() -> Iterator[tuple[Any, ...]]:
+        yield from map(arrays, order)
 
-    # Widths left open: the training step is traced once, not once for every width
-    signature = ((_TOKENS, _USERS), _TOKENS)
     return tf.data.Dataset.from_generator(stream, output_signature=signature).prefetch(2)
-
-
-def _all_epochs(lengths: np.ndarray, config: TrainingConfig) -> Iterator[np.ndarray]:
-    """The batches of every epoch, one after the other."""
-    for epoch in range(config.epochs):
-        yield from _order(lengths, config, epoch)
-
-
-def _order(lengths: np.ndarray, config: TrainingConfig, epoch: int) -> list[np.ndarray]:
-    """The batches of one epoch, in the order that the twins share."""
-    return epoch_batches(lengths, config.batch_size, config.seed, epoch, config.pool)
 
 
 def _reseed(model: keras.Model, seed: int) -> None:

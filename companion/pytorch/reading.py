@@ -242,7 +242,7 @@ class MemoryNetwork(BaseModel):
             own = self._tensor(vector).to(scale.dtype)
         return Opened(sums, scale, shift, bias, own)
 
-    def predict(self, hidden: Tensor, opened: Opened) -> Tensor:
+    def prediction(self, hidden: Tensor, opened: Opened) -> Tensor:
         """Log-probabilities ``(positions, word)`` of states ``(positions, hidden)`` of one user.
 
         Dropout has no part in it: what a keyboard waits for takes as few operations as it can.

@@ -93,7 +93,7 @@ class UserMemory(nn.Module):
             found = hidden.new_empty(*ids.shape, self.vocabulary_size)
             for opened, messages in _alike(rows):
                 flat = hidden[messages].flatten(0, 1)
-                predicted = network.predict(flat, opened)
+                predicted = network.prediction(flat, opened)
                 found[messages] = predicted.unflatten(0, (len(messages), -1))
             return found.cpu().numpy()
 
@@ -113,7 +113,7 @@ class UserMemory(nn.Module):
         with self._still():
             after = self.network._advance(self.network.embedding(ids), tuple(before))
             hidden = after[0][-1]  # (batch, hidden)
-            found = [self.network.predict(hidden[i : i + 1], row) for i, row in enumerate(rows)]
+            found = [self.network.prediction(hidden[i : i + 1], row) for i, row in enumerate(rows)]
             both = found[0] if len(found) == 1 else torch.cat(found)  # (batch, word)
             return both.cpu().numpy(), (*after, rows)
 

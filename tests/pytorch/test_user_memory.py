@@ -58,7 +58,7 @@ def predicted(model, hidden, user):
     """Log-probabilities of one state, a user's memory being open."""
     (opened,) = model.begin(1, [user])[-1]
     with evaluating(model):
-        return model.network.predict(torch.from_numpy(hidden)[None], opened)[0].numpy()
+        return model.network.prediction(torch.from_numpy(hidden)[None], opened)[0].numpy()
 
 
 @pytest.fixture(scope="module")
