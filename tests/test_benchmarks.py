@@ -20,6 +20,7 @@ from benchmarks import (
 )
 from benchmarks import hypernetworks as hyper
 from benchmarks import user_heads as heads
+from benchmarks import user_memory as memory
 from benchmarks.common import Row
 from companion.corpora import Corpus, messages, split
 
@@ -154,6 +155,17 @@ def test_the_sweep_of_hypernetworks_was_measured_with_the_settings_of_today():
     for name in (*hyper.VARIANTS, hyper.SHUFFLED, *hyper.NONZERO):
         low, high = results[name]["interval"]
         assert low < results[name]["captured"] < high
+
+
+def test_the_sweep_of_user_memory_was_measured_with_the_settings_of_today():
+    results = json.loads(memory.RESULTS.read_text())
+    assert set(results) == {*memory.VARIANTS, memory.EMBEDDING}
+    for name, measured in results.items():
+        assert measured["config"] == memory.settings(name), name
+        low, high = measured["interval"]
+        assert low < measured["captured"] < high
+        assert [int(n) for n in measured["new"]] == [*memory.SUPPORTS]
+    assert [row["last"] for row in results["default"]["last"]] == [*memory.LASTS]
 
 
 def test_whom_evidence_names_is_counted_by_message():

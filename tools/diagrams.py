@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from companion.corpora import BEGIN, Split, Truth, messages
-from tools import changes, heads, unrolled, weights
+from tools import changes, heads, reading, unrolled, weights
 from tools.canvas import THEMES, Canvas, Theme
 from tools.environment import BOOK
 
@@ -180,6 +180,7 @@ def draw() -> dict[str, str]:
         files[f"fine_tuning_places-{name}.svg"] = changes.draw_fine_tuning(theme)
         files[f"user_heads_belief-{name}.svg"] = heads.draw_user_heads(theme)
         files[f"hypernetwork_writes-{name}.svg"] = weights.draw_hypernetwork(theme)
+        files[f"user_memory_reads-{name}.svg"] = reading.draw_user_memory(theme)
     return files
 
 

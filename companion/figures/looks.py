@@ -84,8 +84,9 @@ LOOKS = {
     "fine-tuning": Look("#B63900", "D"),
     "user head": Look("#00B6B8", "P"),
     "hypernetwork": Look("#980088", "p"),
-    "meta-learning": Look("#2175FF", "h"),
-    "combination": Look("#4200FA", "*"),
+    "user memory": Look("#2008A0", ">"),
+    "meta-learning": Look("#2880F8", "h"),
+    "combination": Look("#0800F8", "*"),
 }
 """Colors found by search: any two stay apart (CIE76 distance of 27 or more) for normal vision,
 protanopia and deuteranopia, and each stands out from white (contrast of 2.5 or more)."""

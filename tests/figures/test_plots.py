@@ -265,7 +265,8 @@ def test_wrong_input_is_refused(trio):
         )
     with pytest.raises(ValueError, match=r"points must have shape \(3, 2\), not \(2, 2\)"):
         figures.scatter_by_group(np.zeros((2, 2)), ["a", "b", "c"])
-    with pytest.raises(ValueError, match="at most 10, not 11"):
-        figures.scatter_by_group(np.zeros((11, 2)), [f"group {i}" for i in range(11)])
+    most = len(figures.LOOKS)
+    with pytest.raises(ValueError, match=f"at most {most}, not {most + 1}"):
+        figures.scatter_by_group(np.zeros((most + 1, 2)), [f"group {i}" for i in range(most + 1)])
     with pytest.raises(ValueError, match="no user with a message"):
         figures.history_lengths(np.zeros(3))
