@@ -36,7 +36,7 @@ class Personalizer:
     ----------
     method : str
         What is personal: ``"recommended"`` decides by how many users and how much text there is,
-        and checks itself on validation text; or one of :data:`companion.personal.METHODS`, such as
+        and checks itself on validation text; or one of ``companion.personal.METHODS``, such as
         ``"cache"`` or ``"user_embedding+cache"``.
     framework : {"pytorch", "keras"}, optional
         PyTorch where it is installed, if not given.
@@ -99,8 +99,8 @@ class Personalizer:
             The columns that hold who wrote, what and when. Without `time`, the order of the rows is
             the order in time.
         **reading
-            Other options of :func:`companion.corpora.logs.read`, such as ``format="whatsapp"``,
-            which knows its columns.
+            Other options of :func:`companion.corpora.reading.logs.read`, such as
+            ``format="whatsapp"``, which knows its columns.
 
         Returns
         -------

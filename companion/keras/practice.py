@@ -37,7 +37,7 @@ class Learner(keras.Model):
 
     Parameters
     ----------
-    network : MemoryNetwork
+    network : companion.keras.reading.MemoryNetwork
     users : int
         How many, numbered from 0 here.
     seed : int
@@ -74,7 +74,7 @@ class Learner(keras.Model):
         Parameters
         ----------
         inputs : tuple of (text, rows)
-            What :func:`companion.keras.reading.arrays_of` gives of a text, and the row of the
+            What `arrays_of` gives of a text, and the row of the
             table of vectors for each position, ``(positions,)``: these are read; or None, and
             what is read is the memory of the other messages.
         training : bool
@@ -134,7 +134,7 @@ def fit(
 
     Parameters
     ----------
-    network : MemoryNetwork
+    network : companion.keras.reading.MemoryNetwork
         With an embedding.
     corpus : Corpus
         Each message is read with the memory of its user's others.

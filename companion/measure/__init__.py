@@ -7,6 +7,8 @@ from .forgetting import of_others
 from .identification import calibration_error, first_named, named, reliability
 from .mixtures import (
     GrowingWeight,
+    Mixture,
+    Rescaled,
     choose_growing_weight,
     choose_power,
     choose_strength,
@@ -15,7 +17,15 @@ from .mixtures import (
     rescale,
 )
 from .ngram import NGram
-from .scores import Model, remembered, score, score_targets, summed, target_log_probs
+from .scores import (
+    Model,
+    Remembered,
+    remembered,
+    score,
+    score_targets,
+    summed,
+    target_log_probs,
+)
 from .statistics import (
     Interval,
     gain,
@@ -40,9 +50,12 @@ __all__ = [
     "Bounds",
     "GrowingWeight",
     "Interval",
+    "Mixture",
     "Model",
     "NGram",
     "Network",
+    "Remembered",
+    "Rescaled",
     "Stepping",
     "UnigramCache",
     "bounds",

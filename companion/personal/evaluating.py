@@ -36,7 +36,7 @@ class Evaluation:
 
     Parameters
     ----------
-    report : Report
+    report : companion.personal.reporting.Report
     choice : Choice
     facts : dict of str to float
         ``users``, ``messages``, ``tokens``, ``words`` of the text; ``median`` messages of a user;

@@ -33,7 +33,7 @@ class Kept:
         How the personal network was trained.
     network : PersonalNetwork
     texts : Texts
-    report : Report
+    report : companion.personal.reporting.Report
         Its users are ids.
     refitted : dict of int to int
         For each user whose state was made anew, how many messages it was made of.

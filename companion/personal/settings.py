@@ -81,7 +81,7 @@ class PersonalizerSettings:
     lower : bool
         Write everything in lower case.
     tokenizer : {"words", "characters"} or callable
-        As for :func:`companion.corpora.logs.read`.
+        As for :func:`companion.corpora.reading.logs.read`.
     order : int
         Of the n-gram: 3 for trigrams.
     base : BaseModelConfig

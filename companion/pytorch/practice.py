@@ -29,7 +29,7 @@ class Learner(nn.Module):
 
     Parameters
     ----------
-    network : MemoryNetwork
+    network : companion.pytorch.reading.MemoryNetwork
     users : int
         How many, numbered from 0 here.
     seed : int
@@ -74,7 +74,7 @@ def fit(
 
     Parameters
     ----------
-    network : MemoryNetwork
+    network : companion.pytorch.reading.MemoryNetwork
         With an embedding.
     corpus : Corpus
         Each message is read with the memory of its user's others.

@@ -69,7 +69,7 @@ class Spoken(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """A log and how to read it; see :func:`companion.corpora.logs.read`.
+    """A log and how to read it; see :func:`companion.corpora.reading.logs.read`.
 
     Parameters
     ----------

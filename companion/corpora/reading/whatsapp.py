@@ -2,7 +2,7 @@
 
 A line that begins with a date, a time and a name begins a message; lines without are its next ones.
 For more than reading, such as charts of who writes when, there is `whatstk`, whose frames
-:func:`companion.corpora.logs.read` takes, too.
+:func:`companion.corpora.reading.logs.read` takes, too.
 """
 
 from __future__ import annotations
