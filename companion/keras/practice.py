@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -12,12 +10,11 @@ import tensorflow as tf
 from keras import ops
 
 from companion.checks import check_trainable
-from companion.corpora import Corpus, Split, epoch_batches
+from companion.corpora import Corpus, Split
 from companion.history import History
 from companion.settings import TrainingConfig
-from companion.users.cutting import Text, batches, interleaved, pieces, together
-from companion.users.methods import STORED, VECTOR_BATCH, FittingConfig, UserMemoryConfig
-from companion.users.stacks import own_messages
+from companion.users.cutting import Histories, Step, Text, together
+from companion.users.methods import STORED, FittingConfig
 from companion.users.states import first_vectors, rows_of
 
 from . import training as training_loop
@@ -193,66 +190,28 @@ def _read_once(network: MemoryNetwork, corpus: Corpus) -> list[_Batch]:
     return found
 
 
-class _Step(NamedTuple):
-    """What is predicted in a step: by the memory of whole histories, or by vectors."""
-
-    histories: list[np.ndarray]
-    of_memory: bool
-
-
-class _Histories:
+class _Histories(Histories):
     """The task of predicting each message of a history from the others."""
 
     signature = (_TEXT, _FLAT, tf.TensorSpec((), tf.bool))
 
-    def __init__(self, data: Split, config: TrainingConfig, reading: UserMemoryConfig) -> None:
-        self.data, self.config, self.reading = data, config, reading
-
-    def __len__(self) -> int:
-        return self.steps + (self.vector_steps if self.reading.embedding else 0)
-
-    @property
-    def steps(self) -> int:
-        """Batches of whole histories in an epoch."""
-        return math.ceil(len(self.data.train) / self.config.batch_size)
-
-    @property
-    def vector_steps(self) -> int:
-        """Batches of single messages in an epoch: a vector needs many small steps."""
-        return math.ceil(len(self.data.train) / VECTOR_BATCH)
-
-    def epoch(self, number: int) -> Sequence[_Step]:
-        rng, text = np.random.default_rng((self.config.seed, number)), self.data.train
-        reading = self.reading
-        found = pieces(text, rng, reading.cut, reading.shortest, reading.longest)
-        histories = [_Step(batch, of_memory=True) for batch in batches(found, rng, self.steps)]
-        alone: list[_Step] = []
-        if reading.embedding:
-            order = epoch_batches(text.lengths, VECTOR_BATCH, self.config.seed, number)
-            alone = [_Step([messages], of_memory=False) for messages in order]
-        return list(interleaved(histories, alone))
-
-    def arrays(self, batch: _Step) -> tuple[Any, ...]:
+    def arrays(self, batch: Step) -> tuple[Any, ...]:
         return *self._told(Text.of(self.data.train, batch.histories)), batch.of_memory
 
-    def tokens(self, batch: _Step) -> int:
+    def tokens(self, batch: Step) -> int:
         return sum(int((self.data.train.lengths[own] + 1).sum()) for own in batch.histories)
 
     def validate(self, model: Learner) -> float:
         """Loss of the validation text of each user, their training text being remembered."""
         total, tokens = 0.0, 0
-        for histories in together(self.data.train):
-            users = self.data.train.users[[own[0] for own in histories]]
-            known = Text.of(self.data.train, histories)
-            later = Text.of(self.data.validation, own_messages(self.data.validation, users))
+        for known, later in self.validated():
             total -= float(model._validate(*self._told(later), arrays_of(known)))
             tokens += len(later.targets)
         return total / tokens
 
     def _told(self, text: Text) -> tuple[tuple[Any, ...], np.ndarray]:
         """A text, and the row of the table of vectors for each position."""
-        rows = rows_of(self.data.known_users, text.users)[text.message]
-        return arrays_of(text), rows.astype(np.int64)
+        return arrays_of(text), self.rows(text)
 
 
 __all__ = ["Learner", "fit", "train"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,12 +10,11 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LinearLR
 
 from companion.checks import check_trainable
-from companion.corpora import Corpus, Split, epoch_batches
+from companion.corpora import Corpus, Split
 from companion.history import History
 from companion.settings import TrainingConfig
-from companion.users.cutting import Text, batches, interleaved, pieces, together
-from companion.users.methods import STORED, VECTOR_BATCH, FittingConfig, UserMemoryConfig
-from companion.users.stacks import own_messages
+from companion.users.cutting import Histories, Step, Text, together
+from companion.users.methods import STORED, FittingConfig
 from companion.users.states import first_vectors, rows_of
 
 from . import training as training_loop
@@ -128,44 +125,10 @@ def _read_once(network: MemoryNetwork, corpus: Corpus) -> list[_Batch]:
     return found
 
 
-class _Step(NamedTuple):
-    """What is predicted in a step: by the memory of whole histories, or by vectors."""
-
-    histories: list[np.ndarray]
-    of_memory: bool
-
-
-class _Histories:
+class _Histories(Histories):
     """The task of predicting each message of a history from the others."""
 
-    def __init__(self, data: Split, config: TrainingConfig, reading: UserMemoryConfig) -> None:
-        self.data, self.config, self.reading = data, config, reading
-
-    def __len__(self) -> int:
-        return self.steps + (self.vector_steps if self.reading.embedding else 0)
-
-    @property
-    def steps(self) -> int:
-        """Batches of whole histories in an epoch."""
-        return math.ceil(len(self.data.train) / self.config.batch_size)
-
-    @property
-    def vector_steps(self) -> int:
-        """Batches of single messages in an epoch: a vector needs many small steps."""
-        return math.ceil(len(self.data.train) / VECTOR_BATCH)
-
-    def epoch(self, number: int) -> Iterator[_Step]:
-        rng, text = np.random.default_rng((self.config.seed, number)), self.data.train
-        reading = self.reading
-        found = pieces(text, rng, reading.cut, reading.shortest, reading.longest)
-        histories = [_Step(batch, of_memory=True) for batch in batches(found, rng, self.steps)]
-        alone: list[_Step] = []
-        if reading.embedding:
-            order = epoch_batches(text.lengths, VECTOR_BATCH, self.config.seed, number)
-            alone = [_Step([messages], of_memory=False) for messages in order]
-        return interleaved(histories, alone)
-
-    def loss(self, model: Learner, step: _Step) -> tuple[Tensor, int]:
+    def loss(self, model: Learner, step: Step) -> tuple[Tensor, int]:
         network, text = model.network, Text.of(self.data.train, step.histories)
         read = network.read(text)
         if step.of_memory:
@@ -179,12 +142,9 @@ class _Histories:
         """Loss of the validation text of each user, their training text being remembered."""
         losses, tokens, network = [], 0, model.network
         with training_loop.evaluating(model):
-            for histories in together(self.data.train):
-                users = self.data.train.users[[own[0] for own in histories]]
-                known = network.read(Text.of(self.data.train, histories))
-                text = Text.of(self.data.validation, own_messages(self.data.validation, users))
+            for known, text in self.validated():
                 said = network.read(text)
-                found = network.log_likelihood(said, known)
+                found = network.log_likelihood(said, network.read(known))
                 if self.reading.embedding:
                     vectors = model.of_rows(self._rows(text, said))
                     guided = network.guided_likelihood(said.hidden, vectors, said.targets)
@@ -195,8 +155,7 @@ class _Histories:
 
     def _rows(self, text: Text, read: Read) -> Tensor:
         """Rows of the table of vectors for each position."""
-        rows = rows_of(self.data.known_users, text.users)[text.message]
-        return torch.from_numpy(rows).to(read.hidden.device)
+        return torch.from_numpy(self.rows(text)).to(read.hidden.device)
 
 
 __all__ = ["Learner", "fit", "train"]

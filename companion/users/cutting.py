@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from companion.corpora import PADDING, Corpus
+from companion.corpora import PADDING, Corpus, Split, epoch_batches
 from companion.corpora.vocabulary import END
+from companion.settings import TrainingConfig
 
-from .methods import FIRST_COUNT_STRENGTH
+from .methods import FIRST_COUNT_STRENGTH, VECTOR_BATCH, UserMemoryConfig
 from .stacks import own_messages
+from .states import rows_of
 
 TOGETHER = 8192  # positions of the text that is read at once where nothing is trained
 
@@ -120,6 +122,59 @@ def interleaved(first: Sequence[Any], second: Sequence[Any]) -> Iterator[Any]:
     every = [*first, *second]
     for place in np.argsort(keys, kind="stable"):
         yield every[place]
+
+
+class Step(NamedTuple):
+    """What is predicted in a step: by the memory of whole histories, or by vectors."""
+
+    histories: list[np.ndarray]
+    of_memory: bool
+
+
+class Histories:
+    """The task of predicting each message of a history from the others: what its steps read.
+
+    A twin adds the loss.
+    """
+
+    def __init__(self, data: Split, config: TrainingConfig, reading: UserMemoryConfig) -> None:
+        self.data, self.config, self.reading = data, config, reading
+
+    def __len__(self) -> int:
+        return self.steps + (self.vector_steps if self.reading.embedding else 0)
+
+    @property
+    def steps(self) -> int:
+        """Batches of whole histories in an epoch."""
+        return math.ceil(len(self.data.train) / self.config.batch_size)
+
+    @property
+    def vector_steps(self) -> int:
+        """Batches of single messages in an epoch: a vector needs many small steps."""
+        return math.ceil(len(self.data.train) / VECTOR_BATCH)
+
+    def epoch(self, number: int) -> list[Step]:
+        """The steps of one epoch, in the order that the twins share."""
+        rng, text = np.random.default_rng((self.config.seed, number)), self.data.train
+        reading = self.reading
+        found = pieces(text, rng, reading.cut, reading.shortest, reading.longest)
+        histories = [Step(batch, of_memory=True) for batch in batches(found, rng, self.steps)]
+        alone: list[Step] = []
+        if reading.embedding:
+            order = epoch_batches(text.lengths, VECTOR_BATCH, self.config.seed, number)
+            alone = [Step([messages], of_memory=False) for messages in order]
+        return list(interleaved(histories, alone))
+
+    def rows(self, text: Text) -> np.ndarray:
+        """The row in the table of vectors for each position, ``(positions,)`` int64."""
+        return rows_of(self.data.known_users, text.users)[text.message].astype(np.int64)
+
+    def validated(self) -> Iterator[tuple[Text, Text]]:
+        """Training text of some users, which is remembered, and what they wrote later."""
+        for histories in together(self.data.train):
+            users = self.data.train.users[[own[0] for own in histories]]
+            later = own_messages(self.data.validation, users)
+            yield Text.of(self.data.train, histories), Text.of(self.data.validation, later)
 
 
 def together(corpus: Corpus, positions: int = TOGETHER) -> Iterator[list[np.ndarray]]:
