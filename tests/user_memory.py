@@ -153,6 +153,17 @@ def test_remembering_one_by_one_is_reading_at_once(twin, ways):
     np.testing.assert_array_equal(model.known_users, [0, 1, 2, 3, 4])
 
 
+def test_users_keep_their_names(twin):
+    model = remembering(twin)
+    first, second, *_ = model.known_users
+    model.user_names = tuple(f"name {user}" for user in model.known_users)
+    two = model.with_memories(model.memories.of([first, second]))
+    assert two.user_names == (f"name {first}", f"name {second}")
+    model.remember(99, DATA.train.words(0))  # somebody new, of whom nobody said it
+    assert model.user_names[-1] is None
+    assert len(model.user_names) == len(model.known_users)
+
+
 @ways
 def test_forgetting_leaves_the_model_that_never_saw_it(twin, ways):
     model, never = remembering(twin, ways), remembering(twin, ways)
